@@ -1,0 +1,142 @@
+//! What an operator may ask of a live saga.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::IdempotencyKey;
+use crate::payload::Payload;
+
+/// An operator command: who asks for what, why, and under which request id.
+///
+/// Accepted commands are events in the same log; repeating one with the same
+/// request id has no further effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Under which the command is idempotent.
+    pub request_id: IdempotencyKey,
+    /// Who asks.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+    /// For what.
+    pub action: CommandAction,
+}
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandAction {
+    /// Try what failed again now, with a fresh budget of attempts.
+    Retry,
+    /// Take a step, or the compensation of a step, as settled without calling it.
+    Skip {
+        /// The step's name.
+        step: String,
+        /// What to take for granted.
+        assume: Assume,
+    },
+    /// Force backward recovery before the pivot.
+    Compensate,
+    /// Ask for backward recovery; refused once the pivot was handed out.
+    Cancel,
+    /// Hand out no further call.
+    Pause,
+    /// Go on after a pause.
+    Resume,
+    /// Give up: the verdict lists the effects that remain.
+    Stop,
+}
+
+/// What a skipped call is taken to have done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Assume {
+    /// The action happened, with this output.
+    Processed(Payload),
+    /// The action had and will have no effect: backward recovery begins. Not for retriable steps.
+    NoEffect,
+    /// The compensation is left out: the step's effect remains and the verdict will say so.
+    EffectRemains,
+}
+
+impl Command {
+    /// Longest actor and reason, in bytes.
+    pub const TEXT_LEN_MAX: usize = 1_024;
+
+    /// What is wrong with the command's own fields, whatever the saga.
+    ///
+    /// # Errors
+    /// [`Refusal::Field`] naming the field.
+    pub fn check(&self) -> Result<(), Refusal> {
+        for (field, text) in [("actor", &self.actor), ("reason", &self.reason)] {
+            if text.trim().is_empty() || text.len() > Self::TEXT_LEN_MAX {
+                return Err(Refusal::Field { field, bytes: text.len() });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by {}: {}", self.action, self.actor, self.reason)
+    }
+}
+
+impl fmt::Display for CommandAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Retry => f.write_str("retry"),
+            Self::Skip { step, assume } => write!(f, "skip {step} ({assume})"),
+            Self::Compensate => f.write_str("compensate"),
+            Self::Cancel => f.write_str("cancel"),
+            Self::Pause => f.write_str("pause"),
+            Self::Resume => f.write_str("resume"),
+            Self::Stop => f.write_str("stop"),
+        }
+    }
+}
+
+impl fmt::Display for Assume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Processed(_) => "taken as processed",
+            Self::NoEffect => "taken as without effect",
+            Self::EffectRemains => "its effect remains",
+        })
+    }
+}
+
+/// Why a command makes no sense for a saga in its present state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the message of each variant says what it is")]
+pub enum Refusal {
+    #[error("{field} is {bytes} bytes long: expected 1 to 1024 bytes of text")]
+    Field {
+        #[serde(skip, default = "some_field")]
+        field: &'static str,
+        bytes: usize,
+    },
+    #[error("the saga has ended ({verdict}): a verdict is final")]
+    Ended { verdict: String },
+    #[error("pivot {step} was handed out, so the saga only goes forward: stop is possible, or skip once the pivot has failed")]
+    PivotHandedOut { step: String },
+    #[error("nothing is waiting to be retried")]
+    NothingToRetry,
+    #[error("there is no step {step:?}: the steps are {known:?}")]
+    UnknownStep { step: String, known: Vec<String> },
+    #[error("step {step} is {state}, and a call is in flight: wait for its answer")]
+    InFlight { step: String, state: String },
+    #[error("step {step} is {state}: {why}")]
+    NotSkippable { step: String, state: String, why: String },
+    #[error("the saga is paused already")]
+    Paused,
+    #[error("the saga is not paused")]
+    NotPaused,
+}
+
+fn some_field() -> &'static str {
+    "a field"
+}

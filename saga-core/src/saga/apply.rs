@@ -1,0 +1,211 @@
+//! The only place where a saga changes. Every legal transition is one arm.
+
+use super::{IllegalTransition, Phase, Saga, StepState};
+use crate::command::{Assume, Command, CommandAction};
+use crate::event::Event;
+use crate::failure::Failure;
+use crate::id::StepIndex;
+use crate::time::Timestamp;
+use crate::verdict::{Effect, Verdict};
+
+impl Saga {
+    /// Changes the saga by one event that happened at `at`.
+    ///
+    /// # Errors
+    /// [`IllegalTransition`] when the event cannot follow the log so far; nothing is changed then.
+    pub fn apply(&mut self, at: Timestamp, event: &Event) -> Result<(), IllegalTransition> {
+        self.permit(event).map_err(|why| IllegalTransition { event: self.short(event), why })?;
+        match event {
+            Event::SagaStarted(_) => {}
+            Event::StepReceived { step, .. } => self.receive(at, *step),
+            Event::StepProcessed { step, output } => {
+                self.losses = 0;
+                let ledger = self.enter(at, *step, StepState::Processed);
+                (ledger.output, ledger.doubt) = (Some(output.clone()), false);
+            }
+            Event::StepFailed { step, failure, retry_at } => {
+                let forward = self.phase == Phase::Forward;
+                let ledger = self.enter(at, *step, StepState::Failed);
+                ledger.last_error = Some(Failure::Transient(failure.clone()));
+                (ledger.doubt, ledger.wake_at) = (true, *retry_at);
+                ledger.spent = retry_at.is_none() && forward;
+            }
+            Event::StepRejected { step, rejection } => {
+                self.losses = 0;
+                let forward = self.phase == Phase::Forward;
+                let ledger = self.enter(at, *step, StepState::Failed);
+                ledger.last_error = Some(Failure::Rejected(rejection.clone()));
+                ledger.doubt &= !rejection.settled;
+                ledger.spent = forward;
+            }
+            Event::CallHeld { step, until, .. } => {
+                let ledger = &mut self.steps[step.usize()];
+                (ledger.wake_at, ledger.held) = (Some(*until), true);
+            }
+            Event::WorkerLost => self.losses += 1,
+            Event::RecoveryBegan { .. } => self.turn(),
+            Event::CompensationReceived { step, .. } => self.receive(at, *step),
+            Event::StepCompensated { step } => {
+                self.losses = 0;
+                self.enter(at, *step, StepState::Compensated);
+            }
+            Event::CompensationFailed { step, failure, retry_at } => {
+                let ledger = self.enter(at, *step, StepState::CompensationFailed);
+                ledger.last_error = Some(failure.clone());
+                (ledger.wake_at, ledger.spent) = (*retry_at, retry_at.is_none());
+            }
+            Event::SagaStuck { reason } => self.stuck = Some(reason.clone()),
+            Event::CommandAccepted(command) => self.obey(at, command),
+            Event::SagaEnded { verdict } => self.ended = Some((at, verdict.clone())),
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, at: Timestamp, step: StepIndex, state: StepState) -> &mut super::StepLedger {
+        let ledger = &mut self.steps[step.usize()];
+        (ledger.state, ledger.changed_at) = (state, Some(at));
+        (ledger.wake_at, ledger.held) = (None, false);
+        ledger
+    }
+
+    fn receive(&mut self, at: Timestamp, step: StepIndex) {
+        let forward = self.phase == Phase::Forward;
+        let state = if forward { StepState::Received } else { StepState::Compensating };
+        let ledger = self.enter(at, step, state);
+        ledger.started_at.get_or_insert(at);
+        ledger.budget_used += 1;
+        if forward {
+            ledger.attempts += 1;
+        } else {
+            ledger.compensation_attempts += 1;
+        }
+    }
+
+    /// Turns backward: what was spent or waited for forward no longer matters.
+    fn turn(&mut self) {
+        self.phase = Phase::Backward;
+        self.stuck = None;
+        self.renew_budgets();
+    }
+
+    fn renew_budgets(&mut self) {
+        for ledger in &mut self.steps {
+            (ledger.wake_at, ledger.held, ledger.spent) = (None, false, false);
+            ledger.budget_used = 0;
+        }
+    }
+
+    fn obey(&mut self, at: Timestamp, command: &Command) {
+        self.commands.push(command.request_id.clone());
+        match &command.action {
+            CommandAction::Retry => {
+                (self.stuck, self.losses) = (None, 0);
+                self.renew_budgets();
+            }
+            CommandAction::Skip { step, assume } => {
+                self.stuck = None;
+                let Some(step) = self.spec.find(step) else { return };
+                match assume {
+                    Assume::Processed(output) => {
+                        let ledger = self.enter(at, step, StepState::Processed);
+                        (ledger.output, ledger.doubt) = (Some(output.clone()), false);
+                        ledger.started_at.get_or_insert(at);
+                    }
+                    Assume::NoEffect => {
+                        let ledger = self.enter(at, step, StepState::Failed);
+                        (ledger.doubt, ledger.spent) = (false, true);
+                    }
+                    Assume::EffectRemains => self.steps[step.usize()].left = true,
+                }
+            }
+            CommandAction::Pause => self.paused = Some(command.clone()),
+            CommandAction::Resume => self.paused = None,
+            CommandAction::Compensate | CommandAction::Cancel | CommandAction::Stop => {}
+        }
+    }
+
+    /// Whether an event may follow; the reason if not.
+    fn permit(&self, event: &Event) -> Result<(), String> {
+        if let Some((_, verdict)) = &self.ended {
+            return Err(format!("the saga has ended ({verdict})"));
+        }
+        let state = |step: &StepIndex| {
+            let known = self.steps.get(step.usize()).map(|ledger| ledger.state);
+            known.ok_or_else(|| format!("there is no step {}", step.0))
+        };
+        let expect = |step: &StepIndex, wanted: StepState| match state(step)? {
+            found if found == wanted => Ok(()),
+            found => Err(format!("step {} is {}", self.spec.name_of(*step), found.as_str())),
+        };
+        match event {
+            Event::SagaStarted(_) => Err("a saga starts once".to_owned()),
+            Event::StepReceived { step, attempt } => {
+                state(step)?;
+                self.permit_call(*step, Phase::Forward, *attempt)
+            }
+            Event::CompensationReceived { step, attempt } => {
+                state(step)?;
+                self.permit_call(*step, Phase::Backward, *attempt)
+            }
+            Event::CallHeld { step, .. } => {
+                state(step)?;
+                self.permit_open(*step)
+            }
+            Event::StepProcessed { step, .. }
+            | Event::StepFailed { step, .. }
+            | Event::StepRejected { step, .. } => expect(step, StepState::Received),
+            Event::StepCompensated { step } | Event::CompensationFailed { step, .. } => {
+                expect(step, StepState::Compensating)
+            }
+            Event::RecoveryBegan { .. } if self.phase == Phase::Backward => {
+                Err("the saga is in backward recovery already".to_owned())
+            }
+            Event::RecoveryBegan { .. } if self.pivot_handed_out() => {
+                Err("the pivot was handed out".to_owned())
+            }
+            Event::SagaStuck { .. } if self.stuck.is_some() => Err("the saga is stuck already".to_owned()),
+            Event::SagaEnded { verdict } => self.permit_end(verdict),
+            Event::CommandAccepted(command) => self.accepts(command).map_err(|refusal| refusal.to_string()),
+            Event::WorkerLost | Event::RecoveryBegan { .. } | Event::SagaStuck { .. } => Ok(()),
+        }
+    }
+
+    fn permit_call(&self, step: StepIndex, phase: Phase, attempt: u32) -> Result<(), String> {
+        let ledger = &self.steps[step.usize()];
+        if self.phase != phase {
+            return Err(format!("the saga moves {:?}", self.phase));
+        }
+        if self.stuck.is_some() || self.paused.is_some() {
+            return Err("the saga is stuck or paused".to_owned());
+        }
+        let so_far = if phase == Phase::Forward { ledger.attempts } else { ledger.compensation_attempts };
+        if attempt != so_far + 1 {
+            return Err(format!("attempt {attempt} follows attempt {so_far}"));
+        }
+        self.permit_open(step)
+    }
+
+    fn permit_open(&self, step: StepIndex) -> Result<(), String> {
+        if self.open_calls().any(|call| call.step == step) {
+            return Ok(());
+        }
+        let (name, state) = (self.spec.name_of(step), self.steps[step.usize()].state.as_str());
+        Err(format!("step {name} is {state} and it is not its turn"))
+    }
+
+    fn permit_end(&self, verdict: &Verdict) -> Result<(), String> {
+        let computed = Verdict::compute(self.effects());
+        if *verdict != computed {
+            return Err(format!("the ledger computes {computed:?}"));
+        }
+        let unsettled = self.effects().any(|(_, effect)| effect == Effect::Unknown);
+        if unsettled && !matches!(verdict, Verdict::Stopped { .. }) {
+            return Err("an effect is unknown".to_owned());
+        }
+        Ok(())
+    }
+
+    fn short(&self, event: &Event) -> String {
+        event.describe(&self.spec)
+    }
+}
