@@ -179,6 +179,11 @@ pub enum StuckReason {
         /// Transitions in the log.
         transitions: u64,
     },
+    /// The log cannot be replayed, so nobody can say what to do next.
+    LogDamaged {
+        /// The first fault.
+        why: String,
+    },
 }
 
 impl Event {
@@ -239,7 +244,7 @@ impl StuckReason {
             | Self::RetriableSpent { step }
             | Self::RetriableRejected { step }
             | Self::CompensationSpent { step } => Some(*step),
-            Self::Poison { .. } | Self::LogFull { .. } => None,
+            Self::Poison { .. } | Self::LogFull { .. } | Self::LogDamaged { .. } => None,
         }
     }
 
@@ -253,6 +258,7 @@ impl StuckReason {
             Self::CompensationSpent { .. } => "compensation_spent",
             Self::Poison { .. } => "poison",
             Self::LogFull { .. } => "log_full",
+            Self::LogDamaged { .. } => "log_damaged",
         }
     }
 
@@ -280,6 +286,9 @@ impl StuckReason {
             }
             Self::LogFull { transitions } => {
                 format!("its log has reached {transitions} transitions: stop it")
+            }
+            Self::LogDamaged { why } => {
+                format!("its log cannot be replayed ({why}): restore it, then retry")
             }
         }
     }

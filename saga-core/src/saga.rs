@@ -293,7 +293,8 @@ impl Saga {
         if let Some((_, verdict)) = &self.ended {
             return Next::Done(verdict.clone());
         }
-        let free = self.stuck.is_none() && self.paused.is_none();
+        // Past the deadline nothing is handed out any more, least of all the pivot.
+        let free = self.stuck.is_none() && self.paused.is_none() && !self.overdue(now);
         let due: Vec<_> = if free {
             self.open_calls().filter(|call| self.steps[call.step.usize()].due(now)).collect()
         } else {
@@ -311,8 +312,15 @@ impl Saga {
         if self.paused.is_some() {
             return Next::Paused;
         }
-        let wakes = self.open_calls().filter_map(|call| self.steps[call.step.usize()].wake_at);
-        Next::WaitUntil(wakes.chain(self.deadline_ahead()).min().unwrap_or(now))
+        Next::WaitUntil(self.wake_at().unwrap_or(now))
+    }
+
+    /// The next moment at which time alone can change something: a retry, a breaker's word, the deadline.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        let free = self.stuck.is_none() && self.paused.is_none();
+        let open = self.open_calls().filter(|_| free);
+        let wakes = open.filter_map(|call| self.steps[call.step.usize()].wake_at);
+        wakes.chain(self.deadline_ahead()).min()
     }
 
     /// The calls that are to be made sooner or later before anything else can happen.
@@ -357,10 +365,19 @@ impl Saga {
             && !ledger.left
     }
 
-    /// The deadline, if passing it would still turn the saga.
+    /// The deadline, if passing it would still turn the saga. A stuck saga is turned by nothing
+    /// but a person.
     pub fn deadline_ahead(&self) -> Option<Timestamp> {
-        let may_turn = self.ended.is_none() && self.phase == Phase::Forward && !self.pivot_handed_out();
+        let may_turn = self.ended.is_none()
+            && self.stuck.is_none()
+            && self.phase == Phase::Forward
+            && !self.pivot_handed_out();
         self.started.deadline.filter(|_| may_turn)
+    }
+
+    /// Whether the deadline has passed and turns the saga at the next stimulus.
+    fn overdue(&self, now: Timestamp) -> bool {
+        self.deadline_ahead().is_some_and(|deadline| deadline <= now)
     }
 
     /// Whether the pivot was ever handed out: from then on the saga only goes forward.

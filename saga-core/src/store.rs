@@ -88,6 +88,12 @@ pub trait Leases: Send + Sync + 'static {
     /// no two callers are ever given the same epoch of a saga.
     async fn claim(&self, claim: &Claim) -> Result<Vec<SagaRow>, StoreError>;
 
+    /// All sagas this worker owns by the store's account.
+    ///
+    /// A worker that never learnt the outcome of a claim or a start finds here what it has to
+    /// drive, or has to let go of.
+    async fn owned(&self, worker: WorkerId) -> Result<Vec<SagaRow>, StoreError>;
+
     /// Lets go of a saga without appending, to be taken up again at `next_wake_at`, or at
     /// once when it has an unanswered command.
     /// Does nothing when the worker no longer owns it at that epoch.
@@ -219,7 +225,8 @@ pub struct SagaRow {
     pub epoch: u64,
     /// Who drives it.
     pub owner: Option<WorkerId>,
-    /// Claims since the last append: grows when workers die before they get anywhere.
+    /// Claims since a worker last appended or let go: grows only when workers die before
+    /// they get anywhere.
     pub claims: u32,
     /// When it was started.
     pub started_at: Timestamp,

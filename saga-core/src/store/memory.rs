@@ -48,7 +48,7 @@ impl Record {
     /// Ends the ownership. A live saga with an unanswered command is due at once: the command
     /// may have arrived after its owner last looked.
     fn let_go(&mut self, now: Timestamp) {
-        self.row.owner = None;
+        (self.row.owner, self.row.claims) = (None, 0);
         let unanswered = self.commands.iter().any(|(_, answer)| answer.is_none());
         if unanswered && self.row.summary.status.is_alive() {
             self.row.summary.next_wake_at = Some(now);
@@ -189,7 +189,7 @@ impl Leases for MemoryStore {
         let mut state = self.state();
         state.workers.remove(&worker);
         for record in state.sagas.values_mut().filter(|record| record.row.owner == Some(worker)) {
-            record.row.owner = None;
+            (record.row.owner, record.row.claims) = (None, 0);
             record.row.summary.next_wake_at = Some(now);
         }
         Ok(())
@@ -216,6 +216,12 @@ impl Leases for MemoryStore {
             }
         }
         Ok(taken)
+    }
+
+    async fn owned(&self, worker: WorkerId) -> Result<Vec<SagaRow>, StoreError> {
+        let state = self.state();
+        let rows = state.sagas.values().map(|record| &record.row);
+        Ok(rows.filter(|row| row.owner == Some(worker)).cloned().collect())
     }
 
     async fn release(

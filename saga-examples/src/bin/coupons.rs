@@ -1,0 +1,18 @@
+//! The service `coupons`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use saga_examples::coupons;
+use saga_examples::participant::ParticipantFlags;
+
+/// Keeps the coupons: redeems them for orders and restores them again.
+#[derive(Debug, Parser)]
+struct Flags {
+    #[command(flatten)]
+    participant: ParticipantFlags,
+}
+
+fn main() -> ExitCode {
+    Flags::parse().participant.run(coupons::router)
+}

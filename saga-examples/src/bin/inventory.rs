@@ -1,0 +1,18 @@
+//! The service `inventory`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use saga_examples::inventory;
+use saga_examples::participant::ParticipantFlags;
+
+/// Keeps the stock: reserves it for orders and releases it again.
+#[derive(Debug, Parser)]
+struct Flags {
+    #[command(flatten)]
+    participant: ParticipantFlags,
+}
+
+fn main() -> ExitCode {
+    Flags::parse().participant.run(inventory::router)
+}

@@ -1,0 +1,18 @@
+//! The service `payments`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use saga_examples::participant::ParticipantFlags;
+use saga_examples::payments;
+
+/// Captures the payments of orders.
+#[derive(Debug, Parser)]
+struct Flags {
+    #[command(flatten)]
+    participant: ParticipantFlags,
+}
+
+fn main() -> ExitCode {
+    Flags::parse().participant.run(payments::router)
+}

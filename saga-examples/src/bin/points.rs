@@ -1,0 +1,18 @@
+//! The service `points`.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use saga_examples::participant::ParticipantFlags;
+use saga_examples::points;
+
+/// Keeps the loyalty points: freezes them for orders and unfreezes them again.
+#[derive(Debug, Parser)]
+struct Flags {
+    #[command(flatten)]
+    participant: ParticipantFlags,
+}
+
+fn main() -> ExitCode {
+    Flags::parse().participant.run(points::router)
+}

@@ -1,0 +1,18 @@
+-- What there is: the free balance of each account, and what sagas hold of it.
+CREATE TABLE IF NOT EXISTS account (
+    name    TEXT    PRIMARY KEY,
+    opening INTEGER NOT NULL,
+    balance INTEGER NOT NULL,
+    held    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- What happened: one row per effect, never updated, never deleted.
+CREATE TABLE IF NOT EXISTS movement (
+    id      INTEGER PRIMARY KEY,
+    saga_id TEXT    NOT NULL,
+    step    TEXT    NOT NULL,
+    op      TEXT    NOT NULL CHECK (op IN ('action', 'compensation')),
+    account TEXT    NOT NULL REFERENCES account (name),
+    -- Always positive; an action moves it from balance to held, a compensation back.
+    amount  INTEGER NOT NULL CHECK (amount > 0)
+) STRICT;

@@ -1,0 +1,52 @@
+//! A coupon is good for one saga at a time.
+
+use saga_examples::coupons;
+use saga_examples::order::Order;
+use serde_json::json;
+
+use crate::client::{Service, order};
+
+async fn service() -> Service {
+    Service::start("redeem-coupon", coupons::router).await
+}
+
+#[tokio::test]
+async fn a_coupon_is_redeemed_by_one_saga_until_it_is_restored() {
+    let coupons = service().await;
+    assert_eq!(coupons.books().await.opening, 10_001);
+    let redeemed = coupons.act("/redeem", "first", &order()).await;
+    assert_eq!(redeemed.output(), &json!({"coupon": "COUPON-00017", "discount_cents": 500}));
+    let second = coupons.act("/redeem", "second", &order()).await;
+    assert!(second.rejection().contains("already redeemed"));
+    assert_eq!(coupons.books().await.held, 1);
+
+    coupons.compensate("/restore", "second", &order()).await.output();
+    assert_eq!(coupons.books().await.held, 1, "the rejected saga had nothing to restore");
+    coupons.compensate("/restore", "first", &order()).await.output();
+    assert_eq!(coupons.books().await.held, 0);
+    coupons.act("/redeem", "third", &order()).await.output();
+    assert_eq!(coupons.effects("first").await, (1, 1));
+    assert_eq!(coupons.effects("third").await, (1, 0));
+}
+
+#[tokio::test]
+async fn an_order_without_a_coupon_is_processed_without_an_effect() {
+    let coupons = service().await;
+    let none = Order { coupon: None, ..order() };
+    let reply = coupons.act("/redeem", "s", &none).await;
+    assert_eq!(reply.output(), &json!({"discount_cents": 0}));
+    assert_eq!(coupons.compensate("/restore", "s", &none).await.output(), &json!(null));
+    assert_eq!(coupons.books().await.movements, []);
+}
+
+#[tokio::test]
+async fn an_unknown_or_expired_coupon_is_rejected() {
+    let coupons = service().await;
+    for (code, reason) in [("COUPON-99999", "no coupon `COUPON-99999`"), ("EXPIRED", "has expired")]
+    {
+        let order = Order { coupon: Some(code.to_owned()), ..order() };
+        let reply = coupons.act("/redeem", code, &order).await;
+        assert!(reply.rejection().contains(reason), "{}", reply.body);
+    }
+    assert_eq!(coupons.books().await.movements, []);
+}

@@ -1,0 +1,11 @@
+//! The four services over real HTTP, as an engine sees them.
+#![allow(clippy::unwrap_used, reason = "in a test a failed unwrap is a failed test")]
+
+mod books;
+mod client;
+mod coupons;
+mod inventory;
+mod payments;
+mod points;
+mod process;
+mod switches;

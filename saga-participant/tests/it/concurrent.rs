@@ -1,0 +1,134 @@
+//! The three anomalies with everything arriving at once, from two processes.
+
+use std::sync::Arc;
+
+use saga_participant::{Answer, Barrier, Op};
+use sqlx::Sqlite;
+use tokio::sync::Barrier as StartingLine;
+use tokio::task::JoinSet;
+
+use crate::shop::{Shop, act, compensate};
+
+const PAIRS: usize = 60;
+
+/// Sends the calls at one instant, every other one from a second process, and returns the answers.
+async fn at_once(shop: &Shop, calls: &[(Op, String)]) -> Vec<(Op, String, Answer)> {
+    let processes = [shop.barrier.clone(), shop.other_process().await];
+    let line = Arc::new(StartingLine::new(calls.len()));
+    let mut tasks = JoinSet::new();
+    for (nth, (op, saga_id)) in calls.iter().cloned().enumerate() {
+        let (barrier, line) = (processes[nth % 2].clone(), Arc::clone(&line));
+        tasks.spawn(async move {
+            line.wait().await;
+            let answer = call(&barrier, op, &saga_id).await;
+            (op, saga_id, answer)
+        });
+    }
+    tasks.join_all().await
+}
+
+async fn call(barrier: &Barrier<Sqlite>, op: Op, saga_id: &str) -> Answer {
+    match op {
+        Op::Action => act(barrier, saga_id).await,
+        Op::Compensation => compensate(barrier, saga_id).await,
+    }
+    .unwrap()
+}
+
+fn saga(nth: usize) -> String {
+    format!("s-{nth}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_equal_actions_at_once_one_runs_and_all_get_its_answer() {
+    let shop = Shop::open().await;
+    let calls: Vec<_> = (0..80).map(|nth| (Op::Action, saga(nth / 20))).collect();
+    for (_, saga_id, answer) in at_once(&shop, &calls).await {
+        assert_eq!(answer.body(), format!("\"done for {saga_id}\""));
+        assert!(answer.is_recorded());
+    }
+    for nth in 0..4 {
+        assert_eq!(shop.effects(&saga(nth)).await, (1, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_equal_compensations_at_once_one_runs_and_all_get_its_answer() {
+    let shop = Shop::open().await;
+    act(&shop.barrier, "s").await.unwrap();
+    let calls = vec![(Op::Compensation, "s".to_owned()); 40];
+    for (_, _, answer) in at_once(&shop, &calls).await {
+        assert_eq!((answer.status(), answer.body()), (200, "null"));
+    }
+    assert_eq!(shop.effects("s").await, (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn actions_that_arrive_beside_or_after_a_null_compensation_are_all_refused() {
+    let shop = Shop::open().await;
+    for nth in 0..4 {
+        assert!(compensate(&shop.barrier, &saga(nth)).await.unwrap().is_processed());
+    }
+    let calls: Vec<_> = (0..80)
+        .map(|nth| (if nth % 5 == 0 { Op::Compensation } else { Op::Action }, saga(nth % 4)))
+        .collect();
+    for (op, _, answer) in at_once(&shop, &calls).await {
+        let expected = match op {
+            Op::Action => 409,
+            Op::Compensation => 200,
+        };
+        assert_eq!(answer.status(), expected);
+    }
+    for nth in 0..4 {
+        assert_eq!(shop.effects(&saga(nth)).await, (0, 0));
+    }
+}
+
+/// Whoever of a pair wins, its effects cancel out, and the answers tell what happened.
+async fn check_pairs(order: [Op; 2]) {
+    let shop = Shop::open().await;
+    let calls: Vec<_> = (0..PAIRS).flat_map(|nth| order.map(|op| (op, saga(nth)))).collect();
+    let answers = at_once(&shop, &calls).await;
+    for (op, saga_id, answer) in answers {
+        assert!(answer.is_recorded());
+        let effects = shop.effects(&saga_id).await;
+        match (op, answer.status()) {
+            (Op::Action, 200) => assert_eq!(effects, (1, 1), "{saga_id}: done, then undone"),
+            (Op::Action, 409) => assert_eq!(effects, (0, 0), "{saga_id}: refused, never done"),
+            (Op::Compensation, 200) => assert!(effects == (0, 0) || effects == (1, 1)),
+            (op, status) => panic!("{saga_id}: {op} was answered with {status}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_action_and_its_compensation_at_the_same_instant_cancel_out_action_first() {
+    check_pairs([Op::Action, Op::Compensation]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_action_and_its_compensation_at_the_same_instant_cancel_out_compensation_first() {
+    check_pairs([Op::Compensation, Op::Action]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn duplicated_actions_and_compensations_all_at_once_never_leave_an_effect_behind() {
+    let shop = Shop::open().await;
+    let calls: Vec<_> = (0..20)
+        .flat_map(|nth| {
+            [Op::Action, Op::Compensation, Op::Compensation, Op::Action].map(|op| (op, saga(nth)))
+        })
+        .collect();
+    let answers = at_once(&shop, &calls).await;
+    for nth in 0..20 {
+        let (done, undone) = shop.effects(&saga(nth)).await;
+        assert!(done == undone && done <= 1, "{}: {done} done, {undone} undone", saga(nth));
+        let mut bodies: Vec<_> = answers
+            .iter()
+            .filter(|(op, saga_id, _)| *op == Op::Action && *saga_id == saga(nth))
+            .map(|(_, _, answer)| answer.body())
+            .collect();
+        bodies.dedup();
+        assert_eq!(bodies.len(), 1, "both actions of {} got one answer", saga(nth));
+    }
+}

@@ -1,0 +1,221 @@
+//! Starting, watching and commanding sagas, from a worker's process or any other.
+
+mod command;
+mod follow;
+mod start;
+
+use std::sync::{Arc, Weak};
+
+use saga_core::store::{Query, SagaRow, Store, StoreError};
+use saga_core::{
+    Clock, Definition, IdempotencyKey, LogRow, Saga, SagaId, SagaView, Status, Transition, Wait,
+    WaitReason,
+};
+
+pub use command::CommandError;
+pub use start::{Start, StartError, Started};
+
+use crate::clock::SystemClock;
+use crate::registry::{Registry, RegistryError};
+use crate::runtime::Runtime;
+use crate::watchers::Watchers;
+
+/// A door to a store of sagas.
+///
+/// [`crate::Worker`] has one of its own, on which sagas it starts run at once.
+/// A client without a worker leaves the sagas it starts to the workers that
+/// poll the same store.
+#[derive(Clone)]
+pub struct Client {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    registry: Registry,
+    watchers: Arc<Watchers>,
+    /// The worker of this process, if it has one.
+    runtime: Weak<Runtime>,
+    payload_bytes_max: usize,
+}
+
+impl Client {
+    /// A client in a process that runs no sagas itself. `definitions` are those it may start.
+    ///
+    /// # Errors
+    /// [`RegistryError::Duplicate`] when two have the same name and version.
+    pub fn new(store: Arc<dyn Store>, definitions: Vec<Definition>) -> Result<Self, RegistryError> {
+        Ok(Self {
+            store,
+            clock: Arc::new(SystemClock),
+            registry: Registry::new(definitions)?,
+            watchers: Arc::default(),
+            runtime: Weak::new(),
+            payload_bytes_max: saga_core::PAYLOAD_BYTES_MAX,
+        })
+    }
+
+    pub(crate) fn of(runtime: &Arc<Runtime>) -> Self {
+        Self {
+            store: runtime.store.clone(),
+            clock: runtime.clock.clone(),
+            registry: runtime.registry.clone(),
+            watchers: runtime.watchers.clone(),
+            runtime: Arc::downgrade(runtime),
+            payload_bytes_max: runtime.options.payload_bytes_max,
+        }
+    }
+
+    /// The store behind this client.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// A snapshot of a saga; `None` when there is no such saga.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the store fails or the log cannot be replayed.
+    pub async fn view(&self, id: SagaId) -> Result<Option<SagaView>, ClientError> {
+        let Some((row, saga)) = self.replay(id).await? else { return Ok(None) };
+        let now = self.clock.now();
+        let mut view = SagaView::of(&saga, now);
+        let unclaimed =
+            row.owner.is_none() && matches!(saga.wait(now), Some(WaitReason::Worker { .. }));
+        if unclaimed && !self.somebody_knows(&row).await? {
+            view.wait = Some(Wait::from(WaitReason::Definition { definition: row.definition }));
+        }
+        Ok(Some(view))
+    }
+
+    async fn somebody_knows(&self, row: &SagaRow) -> Result<bool, ClientError> {
+        let workers = self.store.workers().await?;
+        let knows = |worker: &saga_core::store::WorkerRow| {
+            worker.card.definitions.contains(&row.definition)
+        };
+        Ok(workers.iter().any(|worker| !worker.expired && knows(worker)))
+    }
+
+    async fn replay(&self, id: SagaId) -> Result<Option<(SagaRow, Saga)>, ClientError> {
+        let Some((row, log)) = self.store.load(id).await? else { return Ok(None) };
+        let definition = &row.definition;
+        let spec = match self.registry.exact(definition) {
+            Some(known) => known.spec().clone(),
+            None => {
+                let stored = self.store.definition(&definition.name, definition.version).await?;
+                Arc::new(stored.ok_or_else(|| ClientError::Unreadable {
+                    id,
+                    why: format!("its definition {definition} is not on record"),
+                })?)
+            }
+        };
+        let saga = Saga::replay(id, spec, &log)
+            .map_err(|error| ClientError::Unreadable { id, why: error.to_string() })?;
+        Ok(Some((row, saga)))
+    }
+
+    /// The transitions of a saga after position `after`, oldest first, each with its events in
+    /// words; at most `limit` of them.
+    ///
+    /// # Errors
+    /// [`ClientError`] when the store fails or a row cannot be read.
+    pub async fn log(
+        &self,
+        id: SagaId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<LogEntry>, ClientError> {
+        let Some(row) = self.store.row(id).await? else { return Err(ClientError::NotFound { id }) };
+        let definition = &row.definition;
+        let spec = match self.registry.exact(definition) {
+            Some(known) => Some(known.spec().as_ref().clone()),
+            None => self.store.definition(&definition.name, definition.version).await?,
+        };
+        let rows = self.store.log(id, after, limit).await?;
+        let entry = |row: &LogRow| {
+            let transition = decode(id, row)?;
+            let words = |event: &saga_core::Event| {
+                spec.as_ref().map_or_else(|| format!("{event:?}"), |spec| event.describe(spec))
+            };
+            let events = transition.events.iter().map(words).collect();
+            Ok(LogEntry { transition, words: events })
+        };
+        rows.iter().map(entry).collect()
+    }
+
+    /// State rows that match a query, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store fails.
+    pub async fn find(&self, query: &Query) -> Result<Vec<SagaRow>, StoreError> {
+        self.store.find(query).await
+    }
+
+    /// The saga that was started under this key, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store fails.
+    pub async fn find_by_key(
+        &self,
+        name: &str,
+        key: &IdempotencyKey,
+    ) -> Result<Option<SagaRow>, StoreError> {
+        let query = Query {
+            name: Some(name.to_owned()),
+            key: Some(key.clone()),
+            limit: 1,
+            ..Query::default()
+        };
+        Ok(self.store.find(&query).await?.pop())
+    }
+
+    /// How many sagas stand where, every status listed.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store fails.
+    pub async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
+        let found = self.store.counts().await?;
+        let count =
+            |status| found.iter().find(|(known, _)| *known == status).map_or(0, |(_, n)| *n);
+        Ok(Status::ALL.into_iter().map(|status| (status, count(status))).collect())
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("definitions", &self.registry.references())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One transition of a log, with its events in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogEntry {
+    /// The transition as data.
+    pub transition: Transition,
+    /// Its events in words.
+    pub words: Vec<String>,
+}
+
+fn decode(id: SagaId, row: &LogRow) -> Result<Transition, ClientError> {
+    row.decode().map_err(|error| ClientError::Unreadable { id, why: error.to_string() })
+}
+
+/// A question about a saga could not be answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// There is no such saga.
+    #[error("there is no saga {id}")]
+    NotFound {
+        /// The id asked for.
+        id: SagaId,
+    },
+    /// Its log cannot be read.
+    #[error("saga {id} cannot be read: {why}")]
+    Unreadable {
+        /// The saga.
+        id: SagaId,
+        /// The first fault.
+        why: String,
+    },
+    /// The store could not do its work.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

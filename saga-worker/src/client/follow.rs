@@ -1,0 +1,146 @@
+//! Waiting for a saga: its verdict, its events as they come.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures_util::Stream;
+use futures_util::stream::try_unfold;
+use saga_core::{Event, SagaId, Transition, Verdict};
+use tokio::time::sleep;
+
+use super::{Client, ClientError, Started, decode};
+use crate::watchers::Watch;
+
+/// First pause between looks at a saga that another process drives; doubled up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+/// Longest pause between such looks.
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// Most log rows read at once.
+const PAGE: u32 = 256;
+
+impl Client {
+    /// Waits for the verdict of a saga, however long it takes.
+    ///
+    /// # Errors
+    /// [`ClientError::NotFound`] for an unknown id, or the store's error.
+    pub async fn verdict(&self, id: SagaId) -> Result<Verdict, ClientError> {
+        let mut patience = Patience::new(self, id);
+        loop {
+            let row = self.store.row(id).await?.ok_or(ClientError::NotFound { id })?;
+            if !row.summary.status.is_alive() {
+                let last = self.store.log(id, row.seq.saturating_sub(1), 1).await?;
+                let last = last.first().map(|row| decode(id, row)).transpose()?;
+                let events = last.map(|transition| transition.events).unwrap_or_default();
+                let verdict = events.into_iter().rev().find_map(|event| match event {
+                    Event::SagaEnded { verdict } => Some(verdict),
+                    _ => None,
+                });
+                let why = "it has ended, but its last log row holds no verdict".to_owned();
+                return verdict.ok_or(ClientError::Unreadable { id, why });
+            }
+            patience.wait().await;
+        }
+    }
+
+    /// The transitions of a saga after position `after`, as they become durable, without gap or
+    /// repetition. The stream ends after the one with the verdict.
+    pub fn events(
+        &self,
+        id: SagaId,
+        after: u64,
+    ) -> impl Stream<Item = Result<Transition, ClientError>> + Send + use<> {
+        let follow = Follow {
+            client: self.clone(),
+            id,
+            after,
+            buffer: VecDeque::new(),
+            patience: Patience::new(self, id),
+            ended: false,
+        };
+        try_unfold(follow, |mut follow| async move {
+            let next = follow.next().await?;
+            Ok(next.map(|transition| (transition, follow)))
+        })
+    }
+}
+
+impl Started {
+    /// Waits for the verdict, however long it takes.
+    ///
+    /// # Errors
+    /// As [`Client::verdict`].
+    pub async fn verdict(&self) -> Result<Verdict, ClientError> {
+        self.client.verdict(self.id).await
+    }
+
+    /// The saga's transitions from its start on; see [`Client::events`].
+    pub fn events(&self) -> impl Stream<Item = Result<Transition, ClientError>> + Send + use<> {
+        self.client.events(self.id, 0)
+    }
+}
+
+struct Follow {
+    client: Client,
+    id: SagaId,
+    after: u64,
+    buffer: VecDeque<Transition>,
+    patience: Patience,
+    ended: bool,
+}
+
+impl Follow {
+    async fn next(&mut self) -> Result<Option<Transition>, ClientError> {
+        while self.buffer.is_empty() {
+            if self.ended {
+                return Ok(None);
+            }
+            let rows = self.client.store.log(self.id, self.after, PAGE).await?;
+            for row in &rows {
+                self.after = row.seq;
+                self.buffer.push_back(decode(self.id, row)?);
+            }
+            if rows.is_empty() {
+                let row = self.client.store.row(self.id).await?;
+                let row = row.ok_or(ClientError::NotFound { id: self.id })?;
+                if row.seq > self.after {
+                    continue;
+                }
+                if !row.summary.status.is_alive() {
+                    return Ok(None);
+                }
+                self.patience.wait().await;
+            } else {
+                self.patience.renew();
+            }
+        }
+        let transition = self.buffer.pop_front();
+        let ends = |event: &Event| matches!(event, Event::SagaEnded { .. });
+        self.ended =
+            transition.as_ref().is_some_and(|transition| transition.events.iter().any(ends));
+        Ok(transition)
+    }
+}
+
+/// Pauses between looks: cut short by news from this process, growing otherwise.
+pub(super) struct Patience {
+    watch: Watch,
+    pause: Duration,
+}
+
+impl Patience {
+    /// Subscribes first, so that no news between a look and the next wait is missed.
+    pub(super) fn new(client: &Client, id: SagaId) -> Self {
+        Self { watch: client.watchers.watch(id), pause: PAUSE_MIN }
+    }
+
+    pub(super) async fn wait(&mut self) {
+        tokio::select! {
+            () = self.watch.changed() => self.renew(),
+            () = sleep(self.pause) => self.pause = (self.pause * 2).min(PAUSE_MAX),
+        }
+    }
+
+    fn renew(&mut self) {
+        self.pause = PAUSE_MIN;
+    }
+}

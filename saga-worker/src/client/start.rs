@@ -1,0 +1,190 @@
+//! Starting a saga: once per key, at once where a worker is at hand.
+
+use std::future::IntoFuture;
+use std::sync::Arc;
+
+use saga_core::store::{StartOutcome, StoreError};
+use saga_core::{
+    BoxFuture, Bucket, Definition, IdError, IdempotencyKey, Payload, PayloadError, Saga, SagaId,
+    StartRequest,
+};
+use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Client;
+use crate::executor::{Executor, new_saga, run_from_start};
+use crate::lease::Tenure;
+use crate::registry::RegistryError;
+use crate::runtime::Runtime;
+
+impl Client {
+    /// Starts a saga of the newest registered version of a definition.
+    ///
+    /// Await it, after adding what is wanted: `client.start("place-order", &order).key("order-17").await?`.
+    pub fn start<T: Serialize + ?Sized>(&self, name: &str, input: &T) -> Start {
+        Start {
+            client: self.clone(),
+            name: name.to_owned(),
+            input: Payload::encode(input),
+            key: None,
+            traceparent: None,
+        }
+    }
+}
+
+/// A start under way; awaiting it stores the saga.
+#[derive(Debug)]
+#[must_use = "a start does nothing until it is awaited"]
+pub struct Start {
+    client: Client,
+    name: String,
+    input: Result<Payload, PayloadError>,
+    key: Option<String>,
+    traceparent: Option<String>,
+}
+
+/// A saga that has been started.
+#[derive(Clone, Debug)]
+pub struct Started {
+    pub(super) client: Client,
+    /// Its identity.
+    pub id: SagaId,
+    /// Whether this call created it; `false` when the key was used before with the same input.
+    pub created: bool,
+}
+
+/// Why a saga was not started. Nothing was stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// Nobody registered the definition.
+    #[error(transparent)]
+    Definition(#[from] RegistryError),
+    /// The input is not what the steps read, or too big.
+    #[error("input of {name}: {source}")]
+    Input {
+        /// The definition's name.
+        name: String,
+        /// What is wrong with it.
+        source: PayloadError,
+    },
+    /// The idempotency key is malformed.
+    #[error(transparent)]
+    Key(#[from] IdError),
+    /// The trace context is malformed.
+    #[error("traceparent {0:?} is malformed: expected 00-<32 hexadecimal digits>-<16>-<2>")]
+    Traceparent(String),
+    /// The key was used before with another input.
+    #[error(
+        "idempotency key {key:?} was used before with another input, for saga {id}: use a new key for a new {name}"
+    )]
+    Conflict {
+        /// The definition's name.
+        name: String,
+        /// The key.
+        key: IdempotencyKey,
+        /// The saga that was started under it.
+        id: SagaId,
+    },
+    /// The store could not do its work.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Start {
+    /// The key under which the start is idempotent: 1 to 255 bytes.
+    pub fn key(mut self, key: impl Into<String>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// The W3C trace context to continue.
+    pub fn traceparent(mut self, traceparent: impl Into<String>) -> Self {
+        self.traceparent = Some(traceparent.into());
+        self
+    }
+
+    async fn run(self) -> Result<Started, StartError> {
+        let Self { client, name, input, key, traceparent } = self;
+        let definition = client.registry.newest(&name)?.clone();
+        let input = input
+            .and_then(|input| input.within(client.payload_bytes_max))
+            .and_then(|input| definition.check_input(&input).map(|()| input))
+            .map_err(|source| StartError::Input { name: name.clone(), source })?;
+        let key = key.map(IdempotencyKey::new).transpose()?;
+        if let Some(malformed) = traceparent.as_ref().filter(|text| !is_traceparent(text)) {
+            return Err(StartError::Traceparent(malformed.chars().take(64).collect()));
+        }
+        let id = client.new_id(key.as_ref());
+        let request = StartRequest { input, key: key.clone(), traceparent };
+        let outcome = client.store_start(id, definition, request).await?;
+        match (outcome, key) {
+            (StartOutcome::Existing { id, same_input: false }, Some(key)) => {
+                Err(StartError::Conflict { name, key, id })
+            }
+            (StartOutcome::Existing { id, .. }, _) => Ok(Started { client, id, created: false }),
+            (StartOutcome::Created, _) => Ok(Started { client, id, created: true }),
+        }
+    }
+}
+
+impl IntoFuture for Start {
+    type Output = Result<Started, StartError>;
+    type IntoFuture = BoxFuture<Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl Client {
+    fn new_id(&self, key: Option<&IdempotencyKey>) -> SagaId {
+        let entropy = uuid::Uuid::new_v4();
+        let text = key.map_or_else(|| entropy.to_string(), |key| key.as_str().to_owned());
+        let bucket = Bucket::of(&text, self.store.buckets());
+        let unix_ms = self.clock.now().as_micros().max(0).unsigned_abs() / 1_000;
+        SagaId::new(unix_ms, entropy.as_u128(), bucket)
+    }
+
+    /// Stores the first row. A worker at hand with room for it runs the saga from there, without
+    /// a poll in between.
+    async fn store_start(
+        &self,
+        id: SagaId,
+        definition: Definition,
+        request: StartRequest,
+    ) -> Result<StartOutcome, StoreError> {
+        let now = self.clock.now();
+        let (mut saga, events) = Saga::start(id, definition.spec().clone(), now, request);
+        let Some((runtime, tenure, permit)) = self.at_hand() else {
+            let new = new_saga(&mut saga, now, &events, None);
+            return self.store.start(new).await;
+        };
+        let start = run_from_start(
+            Executor::new(runtime, tenure, definition, saga, 0),
+            now,
+            events,
+            permit,
+        );
+        // In a task of its own: a caller who stops waiting must not leave a stored saga undriven.
+        let started = tokio::spawn(start).await;
+        started.unwrap_or_else(|error| {
+            Err(StoreError::Unavailable(format!("the start was interrupted: {error}")))
+        })
+    }
+
+    /// The worker of this process, if it holds its lease and has room for another saga.
+    fn at_hand(&self) -> Option<(Arc<Runtime>, Arc<Tenure>, OwnedSemaphorePermit)> {
+        let runtime = self.runtime.upgrade()?;
+        let tenure = runtime.tenure()?;
+        let permit = runtime.permits.clone().try_acquire_owned().ok()?;
+        Some((runtime, tenure, permit))
+    }
+}
+
+/// Whether a text looks like a W3C trace context of version 00.
+fn is_traceparent(text: &str) -> bool {
+    let parts: Vec<_> = text.split('-').collect();
+    let lengths: Vec<_> = parts.iter().map(|part| part.len()).collect();
+    let hexadecimal = parts.iter().all(|part| part.bytes().all(|b| b.is_ascii_hexdigit()));
+    lengths == [2, 32, 16, 2] && hexadecimal && parts[0] == "00"
+}

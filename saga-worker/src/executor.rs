@@ -1,0 +1,306 @@
+//! Drives one saga: decide, make the intent durable, call, make the outcome durable.
+//!
+//! The executor knows no database and no HTTP. It holds the saga as a value,
+//! and everything it does follows from [`Saga::next`]. If it dies at any point,
+//! the log tells the next executor where to go on.
+
+mod call;
+mod persist;
+mod start;
+mod takeover;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use saga_core::store::CommandAnswer;
+use saga_core::{
+    Admission, CallResult, Definition, Event, Failure, HandleError, IdempotencyKey, Next, Op,
+    Payload, Permit, PlannedCall, Saga, StepState, Stimulus, Timestamp,
+};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::lease::Tenure;
+use crate::runtime::Runtime;
+
+pub(crate) use start::{new_saga, run_from_start};
+pub(crate) use takeover::take_over;
+
+/// A wait shorter than this is spent in memory; for a longer one the saga is let go of.
+const HOT_WAIT_MAX: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// One saga in the hands of one worker.
+pub(crate) struct Executor {
+    runtime: Arc<Runtime>,
+    tenure: Arc<Tenure>,
+    definition: Definition,
+    saga: Saga,
+    epoch: u64,
+    /// Rings when there may be a command in the inbox.
+    bell: Arc<Notify>,
+    calls: JoinSet<Answered>,
+    /// The cancellation of each call in flight.
+    flying: BTreeMap<PlannedCall, CancellationToken>,
+    /// Answers to commands, given once what they rest on is durable.
+    replies: Vec<(IdempotencyKey, CommandAnswer)>,
+}
+
+/// A call that has come back.
+struct Answered {
+    call: PlannedCall,
+    permit: Permit,
+    result: Result<Payload, Failure>,
+}
+
+/// A call that its breaker has let through.
+type Launch = (PlannedCall, Permit);
+
+/// Why an executor lets go of its saga without finishing its work.
+enum Halt {
+    /// Another worker has it, or our lease is gone: nothing more may be done.
+    Fenced,
+    /// The machine refused what we told it: a bug, reported in the log of the process.
+    Bug(String),
+}
+
+impl From<HandleError> for Halt {
+    fn from(error: HandleError) -> Self {
+        Self::Bug(error.to_string())
+    }
+}
+
+/// What the saga waits for after everything possible has been handed out.
+enum Rest {
+    /// Something in this process: an answer, a short delay.
+    Here(Option<Timestamp>),
+    /// Something that needs no executor: let go, to be looked at again then.
+    LetGo(Option<Timestamp>),
+}
+
+impl Executor {
+    pub(crate) fn new(
+        runtime: Arc<Runtime>,
+        tenure: Arc<Tenure>,
+        definition: Definition,
+        saga: Saga,
+        epoch: u64,
+    ) -> Self {
+        let bell = runtime.drive(saga.id());
+        Self {
+            runtime,
+            tenure,
+            definition,
+            saga,
+            epoch,
+            bell,
+            calls: JoinSet::new(),
+            flying: BTreeMap::new(),
+            replies: Vec::new(),
+        }
+    }
+
+    /// Drives the saga as far as this worker can. `events` have been applied but are not yet durable.
+    async fn run(mut self, events: Vec<Event>) {
+        let outcome = self.drive(events).await;
+        self.finish(outcome).await;
+    }
+
+    async fn drive(&mut self, mut events: Vec<Event>) -> Result<(), Halt> {
+        loop {
+            let launches = self.plan(&mut events)?;
+            let rest = self.rest(launches.is_empty());
+            self.persist(&events, &rest, &launches).await?;
+            self.launch(launches);
+            self.call_off_what_is_unwanted();
+            match rest {
+                Rest::Here(until) => events = self.wait(until).await?,
+                Rest::LetGo(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Asks the machine and the breakers what can be called now, and records the intents.
+    fn plan(&mut self, events: &mut Vec<Event>) -> Result<Vec<Launch>, HandleError> {
+        let now = self.runtime.now();
+        let mut launches = Vec::new();
+        while let Next::Call(calls) = self.saga.next(now) {
+            if self.runtime.draining.is_cancelled() {
+                break;
+            }
+            for call in calls {
+                let step = self.saga.spec().step(call.step);
+                let stimulus = match self.runtime.breakers.admit(step, call.op, now) {
+                    Admission::Go(permit) => {
+                        launches.push((call, permit));
+                        Stimulus::Dispatch(call)
+                    }
+                    Admission::Held { until } => Stimulus::Hold { call, until },
+                };
+                events.extend(self.saga.advance(now, stimulus)?);
+            }
+        }
+        Ok(launches)
+    }
+
+    /// Decides whether to stay with the saga. `idle`: nothing is about to be launched.
+    fn rest(&self, idle: bool) -> Rest {
+        let now = self.runtime.now();
+        let busy = !(idle && self.flying.is_empty());
+        if busy && self.saga.ended().is_none() {
+            return Rest::Here(self.saga.wake_at().filter(|at| *at > now));
+        }
+        match self.saga.next(now) {
+            Next::WaitUntil(at)
+                if at <= now.after(HOT_WAIT_MAX) && !self.runtime.draining.is_cancelled() =>
+            {
+                Rest::Here(Some(at))
+            }
+            Next::WaitUntil(at) => Rest::LetGo(Some(at)),
+            // Only a draining worker leaves a call unplanned, and only a lost answer leaves one in flight.
+            Next::Call(_) | Next::InFlight => Rest::LetGo(Some(now)),
+            Next::Paused => Rest::LetGo(self.saga.deadline_ahead()),
+            Next::Stuck(_) | Next::Done(_) => Rest::LetGo(None),
+        }
+    }
+
+    fn launch(&mut self, launches: Vec<Launch>) {
+        for (call, permit) in launches {
+            let cancel = CancellationToken::new();
+            if !self.tenure.holds() {
+                // The lease ran out while the intent was stored: the call must not be made.
+                cancel.cancel();
+            }
+            self.flying.insert(call, cancel.clone());
+            let attempt = self.attempt(call, cancel);
+            self.calls
+                .spawn(async move { Answered { call, permit, result: attempt.make().await } });
+        }
+    }
+
+    /// Fires the tokens of calls whose answer no longer matters: the saga turned or was stopped.
+    fn call_off_what_is_unwanted(&self) {
+        for (call, cancel) in &self.flying {
+            let turned = call.op == Op::Action && self.saga.phase() == saga_core::Phase::Backward;
+            if turned || self.saga.ended().is_some() {
+                cancel.cancel();
+            }
+        }
+    }
+
+    /// Waits for whatever comes first, and tells the machine.
+    async fn wait(&mut self, until: Option<Timestamp>) -> Result<Vec<Event>, Halt> {
+        let now = self.runtime.now();
+        let tenure = self.tenure.clone();
+        let (draining, drained) = (self.runtime.draining.clone(), self.runtime.drained.clone());
+        let until = async {
+            match until {
+                Some(at) => tokio::time::sleep(at.since(now)).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = tenure.lost.cancelled() => Err(Halt::Fenced),
+            Some(answered) = self.calls.join_next() => self.answered(answered),
+            () = self.bell.notified() => self.read_inbox().await,
+            () = until => Ok(self.saga.advance(self.runtime.now(), Stimulus::Tick)?),
+            () = draining.cancelled(), if self.flying.is_empty() => Ok(Vec::new()),
+            () = drained.cancelled(), if self.flying.values().any(|call| !call.is_cancelled()) => {
+                self.flying.values().for_each(CancellationToken::cancel);
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// Takes the answer that came, and any others that are there already.
+    fn answered(
+        &mut self,
+        first: Result<Answered, tokio::task::JoinError>,
+    ) -> Result<Vec<Event>, Halt> {
+        let mut events = Vec::new();
+        let mut next = Some(first);
+        while let Some(answered) = next {
+            let Answered { call, permit, result } =
+                answered.map_err(|error| Halt::Bug(format!("a call's task died: {error}")))?;
+            let now = self.runtime.now();
+            let health = call::health(&result);
+            self.runtime.breakers.settle(
+                self.saga.spec().step(call.step),
+                call.op,
+                now,
+                permit,
+                health,
+            );
+            self.flying.remove(&call);
+            events.extend(self.saga.advance(now, Stimulus::Answer { call, result })?);
+            next = self.calls.try_join_next();
+        }
+        Ok(events)
+    }
+
+    async fn read_inbox(&mut self) -> Result<Vec<Event>, Halt> {
+        let mut events = Vec::new();
+        let commands = match self.runtime.store.commands(self.saga.id()).await {
+            Ok(commands) => commands,
+            Err(error) => {
+                // The command stays in the inbox and is found again by the poll.
+                tracing::warn!(saga_id = %self.saga.id(), %error, "cannot read the inbox");
+                return Ok(events);
+            }
+        };
+        for command in commands {
+            let request_id = command.request_id.clone();
+            let answer = match self.saga.advance(self.runtime.now(), Stimulus::Command(command)) {
+                Ok(more) => {
+                    events.extend(more);
+                    CommandAnswer::Accepted
+                }
+                Err(HandleError::Refused(refusal)) => CommandAnswer::Refused(refusal),
+                Err(error @ HandleError::Illegal(_)) => return Err(error.into()),
+            };
+            self.replies.push((request_id, answer));
+        }
+        Ok(events)
+    }
+
+    /// Gives a permit back whose call was never made.
+    fn abandon(&self, (call, permit): Launch) {
+        let step = self.saga.spec().step(call.step);
+        let now = self.runtime.now();
+        self.runtime.breakers.settle(step, call.op, now, permit, CallResult::Abandoned);
+    }
+
+    async fn finish(mut self, outcome: Result<(), Halt>) {
+        if let Err(halt) = outcome {
+            self.halted(halt).await;
+        }
+        self.runtime.leave(self.saga.id(), &self.bell);
+    }
+
+    async fn halted(&mut self, halt: Halt) {
+        self.flying.values().for_each(CancellationToken::cancel);
+        self.calls.shutdown().await;
+        let saga_id = self.saga.id();
+        match halt {
+            Halt::Fenced => tracing::warn!(%saga_id, "another worker drives this saga now"),
+            Halt::Bug(why) => {
+                tracing::error!(%saga_id, why, "gave the saga up for a minute");
+                let wake = self.runtime.now().after(std::time::Duration::from_secs(60));
+                let store = &self.runtime.store;
+                let released =
+                    store.release(saga_id, self.tenure.worker, self.epoch, Some(wake)).await;
+                if let Err(error) = released {
+                    tracing::warn!(%saga_id, %error, "cannot release the saga; its lease will run out");
+                }
+            }
+        }
+    }
+
+    /// Whether the log speaks of calls in flight that this executor does not have.
+    fn has_lost_calls(&self) -> bool {
+        let flying =
+            |state: StepState| matches!(state, StepState::Received | StepState::Compensating);
+        self.flying.is_empty() && self.saga.steps().iter().any(|step| flying(step.state))
+    }
+}

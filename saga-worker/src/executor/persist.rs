@@ -1,0 +1,126 @@
+//! Making events durable, however long the store takes to come back.
+
+use saga_core::store::{Append, AppendError, Summary};
+use saga_core::{Event, Next, Saga, Timestamp};
+use tokio::time::sleep;
+
+use super::{Executor, Halt, Launch, Rest};
+use crate::retry_schedule::RetrySchedule;
+
+impl Executor {
+    /// Appends the events as one transition, or just lets go when there are none.
+    ///
+    /// Tried again until the store takes it, another worker owns the saga, or
+    /// the lease is lost. Answers to commands go out afterwards.
+    pub(super) async fn persist(
+        &mut self,
+        events: &[Event],
+        rest: &Rest,
+        launches: &[Launch],
+    ) -> Result<(), Halt> {
+        let let_go = matches!(rest, Rest::LetGo(_));
+        let stored = match (events, rest) {
+            ([], Rest::Here(_)) => Ok(()),
+            ([], Rest::LetGo(wake)) => self.release(*wake).await,
+            (events, _) => self.append(events, let_go).await,
+        };
+        if let Err(halt) = stored {
+            launches.iter().for_each(|launch| self.abandon(*launch));
+            return Err(halt);
+        }
+        self.reply().await;
+        if let Rest::LetGo(Some(at)) = rest {
+            self.runtime.due.remind(*at);
+        }
+        Ok(())
+    }
+
+    async fn append(&mut self, events: &[Event], release: bool) -> Result<(), Halt> {
+        let now = self.runtime.now();
+        let row = self.saga.seal(self.epoch, now, events);
+        let seq = row.seq;
+        let summary = summary(&self.saga, now, release);
+        let append =
+            Append { id: self.saga.id(), owner: self.tenure.worker, row, summary, release };
+        let mut schedule = RetrySchedule::for_store(self.saga.id().seed());
+        loop {
+            let stored = tokio::select! {
+                biased;
+                stored = self.runtime.store.append(append.clone()) => stored,
+                () = self.tenure.lost.cancelled() => return Err(Halt::Fenced),
+            };
+            match stored {
+                Ok(()) => break,
+                Err(AppendError::Fenced { .. }) => return Err(Halt::Fenced),
+                Err(AppendError::Store(error)) => {
+                    tracing::warn!(saga_id = %self.saga.id(), %error, "cannot append, trying again");
+                    self.pause(&mut schedule).await?;
+                }
+            }
+        }
+        self.announce(events, seq);
+        Ok(())
+    }
+
+    async fn release(&self, wake: Option<Timestamp>) -> Result<(), Halt> {
+        let mut schedule = RetrySchedule::for_store(self.saga.id().seed());
+        let (store, id) = (&self.runtime.store, self.saga.id());
+        while let Err(error) = store.release(id, self.tenure.worker, self.epoch, wake).await {
+            tracing::warn!(saga_id = %id, %error, "cannot release, trying again");
+            self.pause(&mut schedule).await?;
+        }
+        Ok(())
+    }
+
+    async fn pause(&self, schedule: &mut RetrySchedule) -> Result<(), Halt> {
+        tokio::select! {
+            () = sleep(schedule.next_delay()) => Ok(()),
+            () = self.tenure.lost.cancelled() => Err(Halt::Fenced),
+        }
+    }
+
+    fn announce(&self, events: &[Event], seq: u64) {
+        self.runtime.watchers.publish(self.saga.id(), seq);
+        for event in events {
+            match event {
+                Event::SagaEnded { .. } => {
+                    let after = self.runtime.now().since(self.saga.started_at());
+                    self.runtime.telemetry.ended(&self.saga, after);
+                }
+                Event::SagaStuck { reason } => {
+                    let why = reason.describe(self.saga.spec());
+                    tracing::error!(saga_id = %self.saga.id(), saga = %self.saga.spec().name, why, "saga stuck");
+                    self.runtime.telemetry.stuck(&self.saga);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    async fn reply(&mut self) {
+        for (request_id, answer) in std::mem::take(&mut self.replies) {
+            let id = self.saga.id();
+            if let Err(error) = self.runtime.store.answer(id, &request_id, &answer).await {
+                // It stays unanswered in the inbox; the next look gives the same answer.
+                tracing::warn!(saga_id = %id, %request_id, %error, "cannot answer a command yet");
+            }
+            self.runtime.watchers.publish(id, self.saga.head().seq);
+        }
+    }
+}
+
+/// The state row that follows from a saga; `release`: nobody will be busy with it.
+pub(super) fn summary(saga: &Saga, now: Timestamp, release: bool) -> Summary {
+    let next_wake_at = match saga.next(now) {
+        Next::WaitUntil(at) => Some(at),
+        Next::Call(_) | Next::InFlight if release => Some(now),
+        Next::Paused => saga.deadline_ahead(),
+        Next::Call(_) | Next::InFlight | Next::Stuck(_) | Next::Done(_) => None,
+    };
+    Summary {
+        status: saga.status(),
+        next_wake_at,
+        wait: if release { saga.wait(now) } else { None },
+        ended_at: saga.ended().map(|(at, _)| *at),
+    }
+}

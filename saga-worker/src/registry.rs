@@ -1,0 +1,69 @@
+//! The definitions a process knows, by name and version.
+
+use std::collections::BTreeMap;
+
+use saga_core::{Definition, DefinitionRef};
+
+/// Definitions by name and version; a name's newest version serves new sagas.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Registry(BTreeMap<(String, u32), Definition>);
+
+/// A registry cannot be built or asked this way.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegistryError {
+    /// The same name and version came twice.
+    #[error(
+        "definition {name} v{version} is registered twice: give the second one another version"
+    )]
+    Duplicate {
+        /// The definition's name.
+        name: String,
+        /// Its version.
+        version: u32,
+    },
+    /// Nobody registered a definition of this name.
+    #[error("no definition named {name:?} is registered: known are {known:?}")]
+    Unknown {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+}
+
+impl Registry {
+    pub(crate) fn new(definitions: Vec<Definition>) -> Result<Self, RegistryError> {
+        let mut registry = BTreeMap::new();
+        for definition in definitions {
+            let (name, version) = (definition.spec().name.clone(), definition.spec().version);
+            if registry.insert((name.clone(), version), definition).is_some() {
+                return Err(RegistryError::Duplicate { name, version });
+            }
+        }
+        Ok(Self(registry))
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Definition> {
+        self.0.values()
+    }
+
+    pub(crate) fn references(&self) -> Vec<DefinitionRef> {
+        self.all().map(|definition| definition.spec().reference()).collect()
+    }
+
+    /// The definition a saga was started with, if it is known here with the same structure.
+    pub(crate) fn exact(&self, reference: &DefinitionRef) -> Option<&Definition> {
+        let definition = self.0.get(&(reference.name.clone(), reference.version))?;
+        (definition.spec().reference() == *reference).then_some(definition)
+    }
+
+    pub(crate) fn newest(&self, name: &str) -> Result<&Definition, RegistryError> {
+        let versions = self.0.range((name.to_owned(), 0)..=(name.to_owned(), u32::MAX));
+        versions.map(|(_, definition)| definition).next_back().ok_or_else(|| {
+            RegistryError::Unknown {
+                name: name.to_owned(),
+                known: self.0.keys().map(|(name, _)| name.clone()).collect(),
+            }
+        })
+    }
+}

@@ -1,0 +1,162 @@
+//! A worker: claims due sagas, drives them side by side, drains on shutdown.
+
+mod builder;
+mod claiming;
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use saga_core::WorkerId;
+use saga_core::store::{Store, StoreError, WorkerCard};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+pub use builder::{BuildError, WorkerBuilder};
+
+use crate::breakers::BreakerView;
+use crate::client::Client;
+use crate::lease::Tenure;
+use crate::retry_schedule::RetrySchedule;
+use crate::runtime::Runtime;
+
+/// A running worker, and the [`Client`] of its process.
+///
+/// Dropping it stops it as a crash would: its sagas go on elsewhere once its
+/// lease has run out. [`Worker::shutdown`] hands them back at once.
+#[derive(Debug)]
+pub struct Worker {
+    client: Client,
+    runtime: Arc<Runtime>,
+    supervisor: Option<JoinHandle<()>>,
+}
+
+/// What a drain came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainReport {
+    /// Sagas that were being driven when the drain began.
+    pub sagas: usize,
+    /// Whether calls in flight had to be given up at the end of the drain timeout.
+    pub gave_up: bool,
+}
+
+impl Worker {
+    /// Starts building a worker on a store.
+    pub fn builder(store: Arc<dyn Store>) -> WorkerBuilder {
+        WorkerBuilder::new(store)
+    }
+
+    /// The client of this worker: cheap to clone and to hand to request handlers.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The breakers of this worker, one per participant and direction.
+    pub fn breakers(&self) -> Vec<BreakerView> {
+        self.runtime.breakers.views(self.runtime.now())
+    }
+
+    /// Drains and stops: claims nothing more, hands out no further call, waits for those in
+    /// flight up to the drain timeout, then gives them up, and hands every saga back.
+    pub async fn shutdown(mut self) -> DrainReport {
+        let runtime = self.runtime.clone();
+        runtime.draining.cancel();
+        runtime.executors.close();
+        let sagas = runtime.executors.len();
+        let gave_up =
+            timeout(runtime.options.drain_timeout, runtime.executors.wait()).await.is_err();
+        runtime.drained.cancel();
+        if let Some(supervisor) = self.supervisor.take()
+            && let Err(error) = supervisor.await
+        {
+            tracing::error!(%error, "the worker's supervisor died");
+        }
+        DrainReport { sagas, gave_up }
+    }
+}
+
+impl Deref for Worker {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(supervisor) = self.supervisor.take() {
+            supervisor.abort();
+            self.runtime.draining.cancel();
+            if let Some(tenure) = self.runtime.present_tenure() {
+                tenure.lost.cancel();
+            }
+        }
+    }
+}
+
+/// Holds one lease after another until the worker is shut down.
+async fn supervise(runtime: Arc<Runtime>, mut tenure: Arc<Tenure>) {
+    loop {
+        tokio::select! {
+            () = tenure.keep(runtime.store.as_ref()) => {}
+            () = claiming::claim_forever(&runtime, &tenure) => {}
+        }
+        if runtime.draining.is_cancelled() {
+            return hand_back(&runtime, &tenure).await;
+        }
+        runtime.set_tenure(None);
+        // No call of the old lease may be under way when the new one begins.
+        wait_until_idle(&runtime).await;
+        match enlist_again(&runtime).await {
+            Some(next) => tenure = next,
+            None => return,
+        }
+    }
+}
+
+/// Keeps the lease until the last executor has let go, then gives everything back.
+async fn hand_back(runtime: &Runtime, tenure: &Tenure) {
+    tokio::select! {
+        () = tenure.keep(runtime.store.as_ref()) => {}
+        () = wait_until_idle(runtime) => {}
+    }
+    wait_until_idle(runtime).await;
+    if let Err(error) = runtime.store.retire(tenure.worker).await {
+        tracing::warn!(worker = %tenure.worker, %error, "cannot hand the lease back; it will run out");
+    }
+    tenure.lost.cancel();
+}
+
+async fn wait_until_idle(runtime: &Runtime) {
+    runtime.executors.close();
+    runtime.executors.wait().await;
+    if !runtime.draining.is_cancelled() {
+        runtime.executors.reopen();
+    }
+}
+
+async fn enlist_again(runtime: &Arc<Runtime>) -> Option<Arc<Tenure>> {
+    let mut schedule = RetrySchedule::for_store(0);
+    loop {
+        match enlist(runtime).await {
+            Ok(tenure) => return Some(tenure),
+            Err(error) => tracing::warn!(%error, "cannot enlist, trying again"),
+        }
+        tokio::select! {
+            () = sleep(schedule.next_delay()) => {}
+            () = runtime.draining.cancelled() => return None,
+        }
+    }
+}
+
+async fn enlist(runtime: &Arc<Runtime>) -> Result<Arc<Tenure>, StoreError> {
+    let id = WorkerId::from_bytes(uuid::Uuid::new_v4().into_bytes());
+    let definitions = runtime.registry.references();
+    let card = WorkerCard { id, name: runtime.options.name.clone(), definitions };
+    let asked = Instant::now();
+    runtime.store.enlist(&card, runtime.options.lease_ttl).await?;
+    let tenure = Arc::new(Tenure::new(id, runtime.options.lease_ttl, asked));
+    runtime.set_tenure(Some(tenure.clone()));
+    tracing::info!(worker = %id, name = runtime.options.name, "worker enlisted");
+    Ok(tenure)
+}

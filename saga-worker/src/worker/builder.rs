@@ -1,0 +1,161 @@
+//! Putting a worker together: what it knows and the figures it runs by.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use saga_core::store::{PublishError, Store, StoreError};
+use saga_core::{Clock, Definition};
+
+use super::{Worker, enlist, supervise};
+use crate::client::Client;
+use crate::clock::SystemClock;
+use crate::registry::{Registry, RegistryError};
+use crate::runtime::{Options, Runtime};
+
+/// Collects a worker's definitions and figures; [`WorkerBuilder::start`] sets it to work.
+#[must_use = "a worker does nothing until it is started"]
+pub struct WorkerBuilder {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    definitions: Vec<Definition>,
+    options: Options,
+}
+
+impl WorkerBuilder {
+    pub(super) fn new(store: Arc<dyn Store>) -> Self {
+        let (clock, options) = (Arc::new(SystemClock), Options::default());
+        Self { store, clock, definitions: Vec::new(), options }
+    }
+
+    /// Adds a definition. Several versions of one name may be registered: running sagas stay on
+    /// theirs, new ones start on the newest.
+    pub fn register(mut self, definition: Definition) -> Self {
+        self.definitions.push(definition);
+        self
+    }
+
+    /// A name for people. Default: `process-` and the process id.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.options.name = name.into();
+        self
+    }
+
+    /// Most sagas driven at once. Default 512, at least 1.
+    pub fn concurrency_max(mut self, sagas: usize) -> Self {
+        self.options.concurrency_max = sagas;
+        self
+    }
+
+    /// How long after the last heartbeat others may take this worker's sagas over. Default 10 s,
+    /// at least 100 ms. The worker itself gives up a fifth earlier.
+    pub fn lease_ttl(mut self, ttl: Duration) -> Self {
+        self.options.lease_ttl = ttl;
+        self
+    }
+
+    /// How often to look for due sagas when no hint comes. Default 1 s, at least 10 ms.
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.options.poll_interval = interval;
+        self
+    }
+
+    /// How long [`Worker::shutdown`] waits for calls in flight before giving them up. Default 30 s.
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.options.drain_timeout = timeout;
+        self
+    }
+
+    /// How long a call may run on after its token has fired, to come to a clean end, before its
+    /// future is dropped. Default 100 ms.
+    pub fn cancel_grace(mut self, grace: Duration) -> Self {
+        self.options.cancel_grace = grace;
+        self
+    }
+
+    /// Workers lost in a row while driving one saga at which it is stuck as poison. Default 5, at
+    /// least 1.
+    pub fn losses_max(mut self, losses: u32) -> Self {
+        self.options.losses_max = losses;
+        self
+    }
+
+    /// Largest input or output, in bytes of JSON. Default 256 KiB.
+    pub fn payload_bytes_max(mut self, bytes: usize) -> Self {
+        self.options.payload_bytes_max = bytes;
+        self
+    }
+
+    /// Where the worker reads the time. Default: the machine's clock.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Records the definitions, enlists, and starts to work. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// [`BuildError`] naming what is wrong; nothing runs then.
+    pub async fn start(self) -> Result<Worker, BuildError> {
+        self.check()?;
+        let registry = Registry::new(self.definitions)?;
+        for definition in registry.all() {
+            self.store.publish(definition.spec()).await?;
+        }
+        let runtime = Arc::new(Runtime::new(self.store, self.clock, registry, self.options));
+        let tenure = enlist(&runtime).await?;
+        let supervisor = tokio::spawn(supervise(runtime.clone(), tenure));
+        Ok(Worker { client: Client::of(&runtime), runtime, supervisor: Some(supervisor) })
+    }
+
+    fn check(&self) -> Result<(), BuildError> {
+        let options = &self.options;
+        if self.definitions.is_empty() {
+            return Err(BuildError::NoDefinitions);
+        }
+        let ms = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let figures = [
+            ("concurrency_max", options.concurrency_max as u64, 1),
+            ("lease_ttl in ms", ms(options.lease_ttl), 100),
+            ("poll_interval in ms", ms(options.poll_interval), 10),
+            ("losses_max", u64::from(options.losses_max), 1),
+            ("payload_bytes_max", options.payload_bytes_max as u64, 2),
+        ];
+        match figures.into_iter().find(|(_, value, least)| value < least) {
+            Some((field, value, least)) => Err(BuildError::Figure { field, value, least }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::fmt::Debug for WorkerBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WorkerBuilder").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// Why a worker did not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// It would have nothing to do.
+    #[error("no definition is registered: call register(..) before start()")]
+    NoDefinitions,
+    /// A figure is too small to work with.
+    #[error("{field} is {value}: expected at least {least}")]
+    Figure {
+        /// Which figure.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+        /// The least that works.
+        least: u64,
+    },
+    /// The definitions do not fit together.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A definition contradicts the one on record.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The store could not do its work.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
