@@ -33,7 +33,9 @@ pub trait Call: Send + Sync + 'static {
 ///
 /// Implemented for every `Fn(A, B, ..) -> impl Future<Output = Result<Out, E>>`
 /// of up to six parameters that implement [`FromContext`]; `E` is anything that
-/// turns into a [`Failure`].
+/// turns into a [`Failure`]. State such as clients and pools is captured: a
+/// closure clones it and returns an `async move` block, as in
+/// `move |Input(order): Input<Order>| { let stock = stock.clone(); async move { stock.take(order).await } }`.
 pub trait Handler<Args, Out>: Send + Sync + 'static {
     /// What the parameters read.
     fn reads() -> Vec<Read>;

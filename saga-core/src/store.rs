@@ -144,7 +144,14 @@ pub trait Definitions: Send + Sync + 'static {
     async fn publish(&self, spec: &DefinitionSpec) -> Result<(), PublishError>;
 
     /// The definition on record under this name and version.
-    async fn definition(&self, name: &str, version: u32) -> Result<Option<DefinitionSpec>, StoreError>;
+    async fn definition(
+        &self,
+        name: &str,
+        version: u32,
+    ) -> Result<Option<DefinitionSpec>, StoreError>;
+
+    /// The newest version on record under this name.
+    async fn newest(&self, name: &str) -> Result<Option<DefinitionSpec>, StoreError>;
 }
 
 /// A saga about to be started.

@@ -5,6 +5,8 @@
 //! real participant behind the barrier of `saga-participant`, keeps [`books`] that prove what it
 //! did, and has [`switches`] that make it misbehave in every way a network and a service know.
 //!
+//! [`place_order`] is the saga that drives them, and [`orders`] the service that starts it.
+//!
 //! Read one business first, [`inventory`] for instance; the rest is what surrounds it.
 
 pub mod order;
@@ -14,9 +16,17 @@ pub mod inventory;
 pub mod payments;
 pub mod points;
 
+pub mod orders;
+pub mod place_order;
+
 pub mod books;
 pub mod hang_up;
 pub mod misbehave;
 pub mod participant;
 pub mod service;
 pub mod switches;
+
+/// The programs in the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

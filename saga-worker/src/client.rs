@@ -37,7 +37,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client in a process that runs no sagas itself. `definitions` are those it may start.
+    /// A client in a process that runs no sagas itself. The inputs of `definitions` are checked
+    /// before a start; other definitions can be started too if a worker has put them on record.
     ///
     /// # Errors
     /// [`RegistryError::Duplicate`] when two have the same name and version.

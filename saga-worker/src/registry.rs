@@ -22,7 +22,9 @@ pub enum RegistryError {
         version: u32,
     },
     /// Nobody registered a definition of this name.
-    #[error("no definition named {name:?} is registered: known are {known:?}")]
+    #[error(
+        "no definition named {name:?} is registered here or on record in the store: known here are {known:?}; start a worker that registers it first"
+    )]
     Unknown {
         /// The name asked for.
         name: String,

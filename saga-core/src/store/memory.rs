@@ -327,4 +327,10 @@ impl Definitions for MemoryStore {
     async fn definition(&self, name: &str, version: u32) -> Result<Option<DefinitionSpec>, StoreError> {
         Ok(self.state().definitions.get(&(name.to_owned(), version)).cloned())
     }
+
+    async fn newest(&self, name: &str) -> Result<Option<DefinitionSpec>, StoreError> {
+        let state = self.state();
+        let versions = state.definitions.range((name.to_owned(), 0)..=(name.to_owned(), u32::MAX));
+        Ok(versions.map(|(_, spec)| spec.clone()).next_back())
+    }
 }

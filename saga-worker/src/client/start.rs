@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use saga_core::store::{StartOutcome, StoreError};
 use saga_core::{
-    BoxFuture, Bucket, Definition, IdError, IdempotencyKey, Payload, PayloadError, Saga, SagaId,
-    StartRequest,
+    BoxFuture, Bucket, Definition, DefinitionSpec, IdError, IdempotencyKey, Payload, PayloadError,
+    Saga, SagaId, StartRequest,
 };
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
@@ -105,10 +105,10 @@ impl Start {
 
     async fn run(self) -> Result<Started, StartError> {
         let Self { client, name, input, key, traceparent } = self;
-        let definition = client.registry.newest(&name)?.clone();
+        let kind = client.kind(&name).await?;
         let input = input
             .and_then(|input| input.within(client.payload_bytes_max))
-            .and_then(|input| definition.check_input(&input).map(|()| input))
+            .and_then(|input| kind.check_input(&input).map(|()| input))
             .map_err(|source| StartError::Input { name: name.clone(), source })?;
         let key = key.map(IdempotencyKey::new).transpose()?;
         if let Some(malformed) = traceparent.as_ref().filter(|text| !is_traceparent(text)) {
@@ -116,7 +116,7 @@ impl Start {
         }
         let id = client.new_id(key.as_ref());
         let request = StartRequest { input, key: key.clone(), traceparent };
-        let outcome = client.store_start(id, definition, request).await?;
+        let outcome = client.store_start(id, kind, request).await?;
         match (outcome, key) {
             (StartOutcome::Existing { id, same_input: false }, Some(key)) => {
                 Err(StartError::Conflict { name, key, id })
@@ -137,6 +137,16 @@ impl IntoFuture for Start {
 }
 
 impl Client {
+    /// The newest version registered here, else the newest that any worker has put on record.
+    async fn kind(&self, name: &str) -> Result<Kind, StartError> {
+        let unknown = match self.registry.newest(name) {
+            Ok(definition) => return Ok(Kind::Known(definition.clone())),
+            Err(unknown) => unknown,
+        };
+        let on_record = self.store.newest(name).await?;
+        Ok(Kind::OnRecord(Arc::new(on_record.ok_or(unknown)?)))
+    }
+
     fn new_id(&self, key: Option<&IdempotencyKey>) -> SagaId {
         let entropy = uuid::Uuid::new_v4();
         let text = key.map_or_else(|| entropy.to_string(), |key| key.as_str().to_owned());
@@ -150,12 +160,13 @@ impl Client {
     async fn store_start(
         &self,
         id: SagaId,
-        definition: Definition,
+        kind: Kind,
         request: StartRequest,
     ) -> Result<StartOutcome, StoreError> {
         let now = self.clock.now();
-        let (mut saga, events) = Saga::start(id, definition.spec().clone(), now, request);
-        let Some((runtime, tenure, permit)) = self.at_hand() else {
+        let (mut saga, events) = Saga::start(id, kind.spec(), now, request);
+        let (Kind::Known(definition), Some((runtime, tenure, permit))) = (kind, self.at_hand())
+        else {
             let new = new_saga(&mut saga, now, &events, None);
             return self.store.start(new).await;
         };
@@ -178,6 +189,29 @@ impl Client {
         let tenure = runtime.tenure()?;
         let permit = runtime.permits.clone().try_acquire_owned().ok()?;
         Some((runtime, tenure, permit))
+    }
+}
+
+/// What a saga is started as: with its code in this process, or known from the store alone.
+enum Kind {
+    Known(Definition),
+    OnRecord(Arc<DefinitionSpec>),
+}
+
+impl Kind {
+    fn spec(&self) -> Arc<DefinitionSpec> {
+        match self {
+            Self::Known(definition) => definition.spec().clone(),
+            Self::OnRecord(spec) => spec.clone(),
+        }
+    }
+
+    /// Only the code knows the input's type; without it the first step finds out.
+    fn check_input(&self, input: &Payload) -> Result<(), PayloadError> {
+        match self {
+            Self::Known(definition) => definition.check_input(input),
+            Self::OnRecord(_) => Ok(()),
+        }
     }
 }
 

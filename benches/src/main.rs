@@ -1,0 +1,27 @@
+//! Load tests of the Saga engine. `cargo run --release -p saga-benches -- engine --help`
+
+mod engine;
+mod workload;
+
+use clap::{Parser, Subcommand};
+
+/// Load tests of the Saga engine.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    bench: Bench,
+}
+
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Closed loop through the whole engine: three in-process steps that return at once
+    Engine(engine::Options),
+}
+
+fn main() -> anyhow::Result<()> {
+    let Cli { bench } = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match bench {
+        Bench::Engine(options) => runtime.block_on(engine::run(&options)),
+    }
+}

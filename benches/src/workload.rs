@@ -1,0 +1,64 @@
+//! The "order saga" of the measurements: about 200 bytes of input, three steps that return at once.
+
+use saga_core::{Definition, DefinitionError, Failure, Output, Step};
+use serde::{Deserialize, Serialize};
+
+/// The definition's name.
+pub(crate) const ORDER: &str = "bench-order";
+
+/// About 200 bytes of JSON.
+#[derive(Serialize)]
+pub(crate) struct Order {
+    number: String,
+    customer: String,
+    items: Vec<Item>,
+    note: &'static str,
+}
+
+#[derive(Serialize)]
+struct Item {
+    sku: &'static str,
+    quantity: u32,
+    cents: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Reserved(u32);
+#[derive(Serialize, Deserialize)]
+struct Frozen(u32);
+
+impl Order {
+    pub(crate) fn new(number: u64) -> Self {
+        Self {
+            number: format!("order-{number:012}"),
+            customer: format!("customer-{:08}", number % 100_000),
+            items: vec![
+                Item { sku: "SKU-000-117", quantity: 2, cents: 1_999 },
+                Item { sku: "SKU-000-942", quantity: 1, cents: 12_950 },
+            ],
+            note: "leave at the door",
+        }
+    }
+}
+
+/// Two compensatable steps and a third that succeeds, or is rejected so that both are compensated.
+pub(crate) fn definition(fail_last: bool) -> Result<Definition, DefinitionError> {
+    let reserve = Step::compensatable("reserve", async || ok(Reserved(1)), release);
+    let freeze = Step::compensatable("freeze", async || ok(Frozen(2)), unfreeze);
+    let capture = move || async move {
+        if fail_last { Err(Failure::rejected_for_good("declined")) } else { Ok(()) }
+    };
+    Definition::new(ORDER, [reserve, freeze, Step::pivot("capture", capture)])
+}
+
+fn ok<T>(value: T) -> Result<T, Failure> {
+    Ok(value)
+}
+
+async fn release(_: Option<Output<Reserved>>) -> Result<(), Failure> {
+    Ok(())
+}
+
+async fn unfreeze(_: Option<Output<Frozen>>) -> Result<(), Failure> {
+    Ok(())
+}

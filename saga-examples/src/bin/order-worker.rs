@@ -1,0 +1,54 @@
+//! A worker for the saga `place-order`.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use saga_examples::place_order::{self, Participants};
+use saga_examples::service::{self, StopFlags};
+use saga_worker::Worker;
+
+/// Runs the sagas of orders. Any number of them may share one saga database.
+#[derive(Debug, Parser)]
+struct Flags {
+    /// SQLite file of the sagas, shared with the order service; created if missing
+    #[arg(long, value_name = "PATH")]
+    saga_database: PathBuf,
+
+    /// Who takes part
+    #[command(flatten)]
+    participants: Participants,
+
+    /// How long after this worker's death others take its sagas over, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
+    lease_ms: u64,
+
+    /// When to stop
+    #[command(flatten)]
+    stop: StopFlags,
+}
+
+fn main() -> ExitCode {
+    service::run(work(Flags::parse()))
+}
+
+async fn work(flags: Flags) -> anyhow::Result<()> {
+    let stop = service::stop_signal(flags.stop)?;
+    let store = saga_store::SqliteStore::open(&flags.saga_database).await?;
+    let worker = Worker::builder(Arc::new(store))
+        .register(place_order::definition(&flags.participants)?)
+        .lease_ttl(Duration::from_millis(flags.lease_ms))
+        .poll_interval(Duration::from_millis(250))
+        .start()
+        .await?;
+    let mut stdout = std::io::stdout();
+    writeln!(stdout, "worker ready")?;
+    stdout.flush()?;
+    stop.cancelled().await;
+    let report = worker.shutdown().await;
+    tracing::info!(?report, "drained");
+    Ok(())
+}

@@ -1,0 +1,250 @@
+//! The order service: `POST /orders` starts a saga, `GET /orders/{id}` tells where it is.
+//!
+//! It runs no saga itself: workers do, in other processes, on the same store. Its own participant
+//! endpoint, `POST /confirm`, is the last step of every order.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use saga_core::{SagaId, SagaView, Status, Timestamp};
+use saga_participant::{
+    Answer, Barrier, BarrierError, Problem, Refusal, SagaCall, headers, problem,
+};
+use saga_worker::{Client, ClientError, StartError};
+use serde::{Deserialize, Serialize};
+use sqlx::{Sqlite, SqliteConnection, SqlitePool};
+
+use crate::books::{self, Title};
+use crate::order::Order;
+use crate::participant;
+use crate::place_order::PLACE_ORDER;
+use crate::service::ServiceError;
+use crate::switches::Switches;
+
+const TITLE: Title = Title { service: "orders", unit: "orders" };
+
+/// Largest order, in bytes of JSON.
+const ORDER_BYTES_MAX: usize = 64 * 1024;
+/// Most log entries of one page.
+const LOG_PAGE: u32 = 1_000;
+
+/// Type of the answer to an order that is none: status 400.
+const MALFORMED_ORDER: &str = "https://github.com/saga-engine/saga/problems/malformed-order";
+/// Type of the answer to a key that was used for another order: status 409.
+const KEY_CONFLICT: &str = "https://github.com/saga-engine/saga/problems/key-conflict";
+/// Type of the answer to an id nobody knows: status 404.
+const NOT_FOUND: &str = "https://github.com/saga-engine/saga/problems/not-found";
+
+/// The service over its own database and the store of sagas.
+///
+/// # Errors
+/// When the database cannot be prepared.
+pub async fn router(pool: SqlitePool, sagas: Client) -> Result<Router, ServiceError> {
+    let barrier = participant::prepare(&pool, include_str!("orders.sql")).await?;
+    let calls = Router::new().route("/confirm", post(confirm));
+    let orders = Router::new()
+        .route("/orders", post(place).get(counts))
+        .route("/orders/{id}", get(show))
+        .route("/orders/{id}/log", get(log))
+        .layer(DefaultBodyLimit::max(ORDER_BYTES_MAX))
+        .with_state(sagas);
+    Ok(participant::router(TITLE, calls, barrier, Switches::default()).merge(orders))
+}
+
+/// The body of an answer about one order.
+#[derive(Debug, Serialize)]
+struct OrderBody {
+    order_id: SagaId,
+    status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    view: Option<SagaView>,
+}
+
+async fn place(
+    State(sagas): State<Client>,
+    request: HeaderMap,
+    body: Result<axum::body::Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<Response, Problem> {
+    let body = body.map_err(|error| malformed(error.status(), error.body_text()))?;
+    let order = read_order(&body)?;
+    let mut start = sagas.start(PLACE_ORDER, &order).key(key(&request, &order)?);
+    if let Some(traceparent) = text_header(&request, headers::TRACEPARENT)? {
+        start = start.traceparent(traceparent);
+    }
+    let started = start.await.map_err(|error| not_started(&error))?;
+    let (code, status) = match started.created {
+        true => (StatusCode::ACCEPTED, Status::Running),
+        false => (StatusCode::OK, view(&sagas, started.id).await?.status),
+    };
+    let location = [(header::LOCATION, format!("/orders/{}", started.id))];
+    let body = OrderBody { order_id: started.id, status, view: None };
+    Ok((code, location, Json(body)).into_response())
+}
+
+/// The order in a body, checked as far as this service can: the participants know the rest.
+fn read_order(body: &[u8]) -> Result<Order, Problem> {
+    let bad = |detail: String| malformed(StatusCode::BAD_REQUEST, detail);
+    let order: Order = serde_json::from_slice(body).map_err(|error| {
+        bad(format!(
+            "the body is no order: {error}; expected JSON like {{\"order\":\"order-17\",\"customer\":\
+             \"customer-003\",\"sku\":\"SKU-004\",\"quantity\":2,\"coupon\":null,\"points\":150,\
+             \"amount_cents\":4999,\"card\":\"card-17\"}}"
+        ))
+    })?;
+    let texts = [
+        ("order", Some(&order.order)),
+        ("customer", Some(&order.customer)),
+        ("sku", Some(&order.sku)),
+        ("coupon", order.coupon.as_ref()),
+        ("card", Some(&order.card)),
+    ];
+    for (field, text) in texts.into_iter().filter_map(|(field, text)| Some((field, text?))) {
+        if text.is_empty() || text.len() > 64 || text.chars().any(char::is_control) {
+            return Err(bad(format!(
+                "`{field}` is {} bytes long or holds control characters; expected 1 to 64 bytes of text",
+                text.len()
+            )));
+        }
+    }
+    if order.quantity == 0 {
+        return Err(bad("`quantity` is 0; expected at least 1".to_owned()));
+    }
+    Ok(order)
+}
+
+/// The key of the request, or else the shop's own number of the order: it is placed once.
+fn key(request: &HeaderMap, order: &Order) -> Result<String, Problem> {
+    let key = text_header(request, headers::IDEMPOTENCY_KEY)?;
+    Ok(key.unwrap_or_else(|| order.order.clone()))
+}
+
+fn text_header(request: &HeaderMap, name: &str) -> Result<Option<String>, Problem> {
+    let Some(value) = request.get(name) else { return Ok(None) };
+    let text = value.to_str().map_err(|_| {
+        malformed(StatusCode::BAD_REQUEST, format!("header `{name}` is not plain ASCII text"))
+    })?;
+    Ok(Some(text.to_owned()))
+}
+
+async fn show(
+    State(sagas): State<Client>,
+    Path(id): Path<String>,
+) -> Result<Json<OrderBody>, Problem> {
+    let view = view(&sagas, parse(&id)?).await?;
+    Ok(Json(OrderBody { order_id: view.id, status: view.status, view: Some(view) }))
+}
+
+async fn view(sagas: &Client, id: SagaId) -> Result<SagaView, Problem> {
+    let view = sagas.view(id).await.map_err(|error| unreadable(&error))?;
+    view.ok_or_else(|| unreadable(&ClientError::NotFound { id }))
+}
+
+/// Which part of a log to show.
+#[derive(Debug, Deserialize)]
+struct LogQuery {
+    /// Only entries after this position.
+    #[serde(default)]
+    after: u64,
+}
+
+/// One entry of `GET /orders/{id}/log`.
+#[derive(Debug, Serialize)]
+struct LogBody {
+    seq: u64,
+    at: Timestamp,
+    events: Vec<String>,
+}
+
+async fn log(
+    State(sagas): State<Client>,
+    Path(id): Path<String>,
+    Query(LogQuery { after }): Query<LogQuery>,
+) -> Result<Json<Vec<LogBody>>, Problem> {
+    let entries = sagas.log(parse(&id)?, after, LOG_PAGE).await;
+    let entries = entries.map_err(|error| unreadable(&error))?;
+    let bodies = entries.into_iter().map(|entry| LogBody {
+        seq: entry.transition.seq,
+        at: entry.transition.at,
+        events: entry.words,
+    });
+    Ok(Json(bodies.collect()))
+}
+
+async fn counts(
+    State(sagas): State<Client>,
+) -> Result<Json<BTreeMap<&'static str, BTreeMap<&'static str, u64>>>, Problem> {
+    let counts = sagas.counts().await.map_err(|error| unreadable(&error.into()))?;
+    let counts = counts.into_iter().map(|(status, count)| (status.as_str(), count)).collect();
+    Ok(Json(BTreeMap::from([("counts", counts)])))
+}
+
+/// The retriable step `confirm-order`. It never rejects: what is paid for is confirmed.
+async fn confirm(
+    State(barrier): State<Barrier<Sqlite>>,
+    call: SagaCall<Order>,
+) -> Result<Answer, BarrierError> {
+    barrier.act(&call.identity(), async move |tx| record(tx, &call).await).await
+}
+
+/// What `/confirm` answers.
+#[derive(Debug, Serialize)]
+struct Confirmation {
+    number: String,
+}
+
+async fn record(
+    tx: &mut SqliteConnection,
+    call: &SagaCall<Order>,
+) -> Result<Confirmation, Refusal> {
+    books::post(tx, &call.identity(), TITLE.service, 1).await?;
+    sqlx::query("INSERT INTO confirmed_order (saga_id, number) VALUES ($1, $2)")
+        .bind(&call.saga_id)
+        .bind(&call.input.order)
+        .execute(tx)
+        .await?;
+    Ok(Confirmation { number: call.input.order.clone() })
+}
+
+fn parse(id: &str) -> Result<SagaId, Problem> {
+    id.parse().map_err(|error: saga_core::IdError| {
+        Problem::new(NOT_FOUND, "There is no such order", 404, error.to_string())
+    })
+}
+
+fn malformed(status: StatusCode, detail: impl Into<String>) -> Problem {
+    Problem::new(MALFORMED_ORDER, "The request is no order", status.as_u16(), detail)
+}
+
+fn not_started(error: &StartError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        StartError::Conflict { .. } => {
+            Problem::new(KEY_CONFLICT, "The key was used before", 409, detail)
+        }
+        StartError::Input { .. } | StartError::Key(_) | StartError::Traceparent(_) => {
+            malformed(StatusCode::BAD_REQUEST, detail)
+        }
+        StartError::Definition(_) | StartError::Store(_) => {
+            Problem::new(problem::NOT_YET, "The order cannot be placed now", 503, detail)
+        }
+    }
+}
+
+fn unreadable(error: &ClientError) -> Problem {
+    let detail = error.to_string();
+    match error {
+        ClientError::NotFound { .. } => {
+            Problem::new(NOT_FOUND, "There is no such order", 404, detail)
+        }
+        ClientError::Store(_) => {
+            Problem::new(problem::NOT_YET, "The orders cannot be read now", 503, detail)
+        }
+        ClientError::Unreadable { .. } => {
+            Problem::new(problem::FAILED, "The order cannot be read", 500, detail)
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Rows as databases hold them, and the core types they stand for. Knows no SQL dialect.
+
+use std::fmt::Display;
+
+use saga_core::store::{CommandAnswer, SagaRow, StoreError, Summary, WorkerCard, WorkerRow};
+use saga_core::{
+    Command, DefinitionRef, DefinitionSpec, Digest, IdempotencyKey, LogRow, SagaId, Status,
+    Timestamp, WorkerId,
+};
+use serde::de::DeserializeOwned;
+
+/// Of the table `saga`: `id, name, version, digest, key, seq, epoch, owner, claims, started_at,
+/// status, next_wake_at, wait, ended_at`.
+pub(crate) type SagaColumns = (
+    Vec<u8>,
+    String,
+    i64,
+    Vec<u8>,
+    Option<String>,
+    i64,
+    i64,
+    Option<Vec<u8>>,
+    i64,
+    i64,
+    String,
+    Option<i64>,
+    Option<String>,
+    Option<i64>,
+);
+
+/// Of the table `saga_log`: `seq, epoch, at, body, digest`.
+pub(crate) type LogColumns = (i64, i64, i64, String, Vec<u8>);
+
+/// Of the table `saga_worker`: `id, name, definitions, lease_until`, and whether it has run out.
+pub(crate) type WorkerColumns = (Vec<u8>, String, String, i64, bool);
+
+/// A state row.
+pub(crate) fn saga(columns: SagaColumns) -> Result<SagaRow, StoreError> {
+    let (id, name, version, digest, key, seq, epoch, owner, claims, started_at, ..) = &columns;
+    let (.., status, next_wake_at, wait, ended_at) = &columns;
+    let id = saga_id("saga", id)?;
+    let cell = Cell { table: "saga", row: &id };
+    Ok(SagaRow {
+        id,
+        definition: DefinitionRef {
+            name: name.clone(),
+            version: cell.number("version", *version)?,
+            digest: Digest::from_bytes(cell.sixteen("digest", digest)?),
+        },
+        key: key.as_deref().map(|key| cell.key("key", key)).transpose()?,
+        seq: cell.number("seq", *seq)?,
+        epoch: cell.number("epoch", *epoch)?,
+        owner: match owner {
+            Some(owner) => Some(WorkerId::from_bytes(cell.sixteen("owner", owner)?)),
+            None => None,
+        },
+        claims: cell.number("claims", *claims)?,
+        started_at: Timestamp::from_micros(*started_at),
+        summary: Summary {
+            status: Status::parse(status).ok_or_else(|| cell.corrupt("status", status))?,
+            next_wake_at: next_wake_at.map(Timestamp::from_micros),
+            wait: wait.as_deref().map(|wait| cell.json("wait", wait)).transpose()?,
+            ended_at: ended_at.map(Timestamp::from_micros),
+        },
+    })
+}
+
+/// A log row of the given saga.
+pub(crate) fn log(id: SagaId, columns: LogColumns) -> Result<LogRow, StoreError> {
+    let (seq, epoch, at, body, digest) = columns;
+    let cell = Cell { table: "saga_log", row: &format_args!("{id} seq {seq}") };
+    Ok(LogRow {
+        seq: cell.number("seq", seq)?,
+        epoch: cell.number("epoch", epoch)?,
+        at: Timestamp::from_micros(at),
+        digest: Digest::from_bytes(cell.sixteen("digest", &digest)?),
+        body,
+    })
+}
+
+/// A worker on record.
+pub(crate) fn worker(columns: WorkerColumns) -> Result<WorkerRow, StoreError> {
+    let (id, name, definitions, lease_until, expired) = columns;
+    let cell = Cell { table: "saga_worker", row: &hex(&id) };
+    let id = WorkerId::from_bytes(cell.sixteen("id", &id)?);
+    let definitions = cell.json("definitions", &definitions)?;
+    let lease_until = Timestamp::from_micros(lease_until);
+    Ok(WorkerRow { card: WorkerCard { id, name, definitions }, lease_until, expired })
+}
+
+/// A command for the given saga.
+pub(crate) fn command(id: SagaId, body: &str) -> Result<Command, StoreError> {
+    Cell { table: "saga_command", row: &id }.json("body", body)
+}
+
+/// The answer to a command for the given saga.
+pub(crate) fn answer(id: SagaId, answer: &str) -> Result<CommandAnswer, StoreError> {
+    Cell { table: "saga_command", row: &id }.json("answer", answer)
+}
+
+/// A definition.
+pub(crate) fn definition(
+    name: &str,
+    version: u32,
+    spec: &str,
+) -> Result<DefinitionSpec, StoreError> {
+    let row = format_args!("{name} v{version}");
+    Cell { table: "saga_definition", row: &row }.json("spec", spec)
+}
+
+/// A status and how many sagas have it.
+pub(crate) fn count((status, sagas): (String, i64)) -> Result<(Status, u64), StoreError> {
+    let cell = Cell { table: "saga", row: &"(any)" };
+    let known = Status::parse(&status).ok_or_else(|| cell.corrupt("status", &status))?;
+    Ok((known, cell.number("count", sagas)?))
+}
+
+/// The identity of a saga, from a column of this table.
+pub(crate) fn saga_id(table: &'static str, bytes: &[u8]) -> Result<SagaId, StoreError> {
+    Cell { table, row: &hex(bytes) }.sixteen("id", bytes).map(SagaId::from_bytes)
+}
+
+/// Whether a start was given the input that this saga was started with.
+pub(crate) fn same_input(id: SagaId, stored: &[u8], given: Digest) -> Result<bool, StoreError> {
+    let cell = Cell { table: "saga", row: &id };
+    Ok(Digest::from_bytes(cell.sixteen("input_digest", stored)?) == given)
+}
+
+/// A count or position as databases keep it. None reaches 2^63; one that did would match nothing.
+pub(crate) fn integer(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// JSON text of a value of the core, to be stored.
+pub(crate) fn json<T: serde::Serialize + ?Sized>(value: &T) -> String {
+    serde_json::to_string(value).expect("the core's types hold only text, numbers and JSON")
+}
+
+/// Where a value was read, to name the place when it makes no sense.
+struct Cell<'a> {
+    table: &'static str,
+    row: &'a dyn Display,
+}
+
+impl Cell<'_> {
+    fn corrupt(&self, column: &str, found: impl Display) -> StoreError {
+        let found: String = found.to_string().chars().take(80).collect();
+        let Self { table, row } = self;
+        StoreError::Corrupt(format!("table {table}, row {row}, column {column}: {found:?}"))
+    }
+
+    fn number<T: TryFrom<i64>>(&self, column: &str, value: i64) -> Result<T, StoreError> {
+        T::try_from(value).map_err(|_| self.corrupt(column, value))
+    }
+
+    fn sixteen(&self, column: &str, bytes: &[u8]) -> Result<[u8; 16], StoreError> {
+        bytes.try_into().map_err(|_| self.corrupt(column, hex(bytes)))
+    }
+
+    fn key(&self, column: &str, text: &str) -> Result<IdempotencyKey, StoreError> {
+        IdempotencyKey::new(text).map_err(|_| self.corrupt(column, text))
+    }
+
+    fn json<T: DeserializeOwned>(&self, column: &str, text: &str) -> Result<T, StoreError> {
+        serde_json::from_str(text)
+            .map_err(|error| self.corrupt(column, format_args!("{error} in {text}")))
+    }
+}
+
+/// Hexadecimal digits of an identity.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

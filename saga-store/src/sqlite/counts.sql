@@ -1,0 +1,4 @@
+SELECT status, count(*)
+FROM saga
+WHERE bucket = ?1
+GROUP BY status

@@ -1,0 +1,31 @@
+//! The schema: which migrations there are, and bringing a database up to date.
+
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::{Connection, Error, SqlSafeStr, SqliteConnection};
+
+/// Where it is on record which migrations have run. Not the driver's default, because a caller
+/// may keep tables, and migrations, of its own in the same database.
+const TABLE: &str = "saga_migration";
+
+/// The newest schema this release knows.
+pub(super) const VERSION: i64 = 1;
+
+/// Runs the migrations that are missing.
+///
+/// All in one transaction that holds the lock on the file from the start: of several processes
+/// that open a new database at once, one migrates and the others find it done.
+pub(super) async fn migrate(db: &mut SqliteConnection) -> Result<(), Error> {
+    let mut transaction = db.begin_with("BEGIN IMMEDIATE").await?;
+    migrator().run_direct(None, &mut *transaction, false).await?;
+    transaction.commit().await
+}
+
+fn migrator() -> Migrator {
+    let saga_log = include_str!("../../migrations/sqlite/0001_saga_log.sql");
+    let simple = |version, name: &'static str, sql: &'static str| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    let mut migrator = Migrator::with_migrations(vec![simple(VERSION, "saga_log", saga_log)]);
+    migrator.dangerous_set_table_name(TABLE);
+    migrator
+}
