@@ -20,6 +20,8 @@ enum StoreKind {
     Memory,
     /// A SQLite file in a fresh temporary folder, WAL, synchronous=FULL
     Sqlite,
+    /// A fresh database on a throwaway PostgreSQL, fsync and synchronous_commit on
+    Postgres,
 }
 
 /// Figures of the engine bench.
@@ -88,6 +90,7 @@ async fn measure(options: &Options, concurrency: u32) -> anyhow::Result<Figures>
             saga_store::connect(&format!("sqlite://{}", folder.path().join("saga.db").display()))
                 .await?
         }
+        StoreKind::Postgres => saga_store::connect(&throwaway_postgres::fresh_database()?).await?,
     };
     let worker = Worker::builder(store)
         .register(workload::definition(options.fail_last)?)

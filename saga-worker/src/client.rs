@@ -16,6 +16,7 @@ pub use command::CommandError;
 pub use start::{Start, StartError, Started};
 
 use crate::clock::SystemClock;
+use crate::entropy::Entropy;
 use crate::registry::{Registry, RegistryError};
 use crate::runtime::Runtime;
 use crate::watchers::Watchers;
@@ -29,6 +30,7 @@ use crate::watchers::Watchers;
 pub struct Client {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    entropy: Arc<Entropy>,
     registry: Registry,
     watchers: Arc<Watchers>,
     /// The worker of this process, if it has one.
@@ -46,6 +48,7 @@ impl Client {
         Ok(Self {
             store,
             clock: Arc::new(SystemClock),
+            entropy: Arc::new(Entropy::System),
             registry: Registry::new(definitions)?,
             watchers: Arc::default(),
             runtime: Weak::new(),
@@ -53,10 +56,18 @@ impl Client {
         })
     }
 
+    /// The same client, reading the time elsewhere. Default: the machine's clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
     pub(crate) fn of(runtime: &Arc<Runtime>) -> Self {
         Self {
             store: runtime.store.clone(),
             clock: runtime.clock.clone(),
+            entropy: runtime.entropy.clone(),
             registry: runtime.registry.clone(),
             watchers: runtime.watchers.clone(),
             runtime: Arc::downgrade(runtime),

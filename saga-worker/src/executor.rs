@@ -14,17 +14,17 @@ use std::sync::Arc;
 
 use saga_core::store::CommandAnswer;
 use saga_core::{
-    Admission, CallResult, Definition, Event, Failure, HandleError, IdempotencyKey, Next, Op,
-    Payload, Permit, PlannedCall, Saga, StepState, Stimulus, Timestamp,
+    Definition, Event, Failure, HandleError, IdempotencyKey, Next, Op, Payload, PlannedCall, Saga,
+    StepState, Stimulus, Timestamp,
 };
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::breakers::Pass;
 use crate::lease::Tenure;
-use crate::runtime::Runtime;
+use crate::runtime::{Driven, Runtime};
 
-pub(crate) use start::{new_saga, run_from_start};
+pub(crate) use start::{new_saga, run_from_start, store_new};
 pub(crate) use takeover::take_over;
 
 /// A wait shorter than this is spent in memory; for a longer one the saga is let go of.
@@ -37,8 +37,7 @@ pub(crate) struct Executor {
     definition: Definition,
     saga: Saga,
     epoch: u64,
-    /// Rings when there may be a command in the inbox.
-    bell: Arc<Notify>,
+    driven: Driven,
     calls: JoinSet<Answered>,
     /// The cancellation of each call in flight.
     flying: BTreeMap<PlannedCall, CancellationToken>,
@@ -49,12 +48,12 @@ pub(crate) struct Executor {
 /// A call that has come back.
 struct Answered {
     call: PlannedCall,
-    permit: Permit,
+    pass: Pass,
     result: Result<Payload, Failure>,
 }
 
 /// A call that its breaker has let through.
-type Launch = (PlannedCall, Permit);
+type Launch = (PlannedCall, Pass);
 
 /// Why an executor lets go of its saga without finishing its work.
 enum Halt {
@@ -80,20 +79,19 @@ enum Rest {
 
 impl Executor {
     pub(crate) fn new(
-        runtime: Arc<Runtime>,
+        driven: Driven,
         tenure: Arc<Tenure>,
         definition: Definition,
         saga: Saga,
         epoch: u64,
     ) -> Self {
-        let bell = runtime.drive(saga.id());
         Self {
-            runtime,
+            runtime: driven.runtime.clone(),
             tenure,
             definition,
             saga,
             epoch,
-            bell,
+            driven,
             calls: JoinSet::new(),
             flying: BTreeMap::new(),
             replies: Vec::new(),
@@ -102,7 +100,12 @@ impl Executor {
 
     /// Drives the saga as far as this worker can. `events` have been applied but are not yet durable.
     async fn run(mut self, events: Vec<Event>) {
-        let outcome = self.drive(events).await;
+        let lost = self.tenure.lost.clone();
+        let outcome = tokio::select! {
+            biased;
+            () = lost.cancelled() => Err(Halt::Fenced),
+            outcome = self.drive(events) => outcome,
+        };
         self.finish(outcome).await;
     }
 
@@ -110,7 +113,7 @@ impl Executor {
         loop {
             let launches = self.plan(&mut events)?;
             let rest = self.rest(launches.is_empty());
-            self.persist(&events, &rest, &launches).await?;
+            self.persist(&events, &rest).await?;
             self.launch(launches);
             self.call_off_what_is_unwanted();
             match rest {
@@ -130,12 +133,12 @@ impl Executor {
             }
             for call in calls {
                 let step = self.saga.spec().step(call.step);
-                let stimulus = match self.runtime.breakers.admit(step, call.op, now) {
-                    Admission::Go(permit) => {
-                        launches.push((call, permit));
+                let stimulus = match self.runtime.breakers.admit(step, call.op) {
+                    Ok(pass) => {
+                        launches.push((call, pass));
                         Stimulus::Dispatch(call)
                     }
-                    Admission::Held { until } => Stimulus::Hold { call, until },
+                    Err(until) => Stimulus::Hold { call, until },
                 };
                 events.extend(self.saga.advance(now, stimulus)?);
             }
@@ -165,16 +168,11 @@ impl Executor {
     }
 
     fn launch(&mut self, launches: Vec<Launch>) {
-        for (call, permit) in launches {
+        for (call, pass) in launches {
             let cancel = CancellationToken::new();
-            if !self.tenure.holds() {
-                // The lease ran out while the intent was stored: the call must not be made.
-                cancel.cancel();
-            }
-            self.flying.insert(call, cancel.clone());
-            let attempt = self.attempt(call, cancel);
-            self.calls
-                .spawn(async move { Answered { call, permit, result: attempt.make().await } });
+            let attempt = self.attempt(call, cancel.clone());
+            self.flying.insert(call, cancel);
+            self.calls.spawn(async move { Answered { call, pass, result: attempt.make().await } });
         }
     }
 
@@ -191,7 +189,6 @@ impl Executor {
     /// Waits for whatever comes first, and tells the machine.
     async fn wait(&mut self, until: Option<Timestamp>) -> Result<Vec<Event>, Halt> {
         let now = self.runtime.now();
-        let tenure = self.tenure.clone();
         let (draining, drained) = (self.runtime.draining.clone(), self.runtime.drained.clone());
         let until = async {
             match until {
@@ -201,9 +198,8 @@ impl Executor {
         };
         tokio::select! {
             biased;
-            () = tenure.lost.cancelled() => Err(Halt::Fenced),
             Some(answered) = self.calls.join_next() => self.answered(answered),
-            () = self.bell.notified() => self.read_inbox().await,
+            () = self.driven.bell.notified() => self.read_inbox().await,
             () = until => Ok(self.saga.advance(self.runtime.now(), Stimulus::Tick)?),
             () = draining.cancelled(), if self.flying.is_empty() => Ok(Vec::new()),
             () = drained.cancelled(), if self.flying.values().any(|call| !call.is_cancelled()) => {
@@ -221,19 +217,12 @@ impl Executor {
         let mut events = Vec::new();
         let mut next = Some(first);
         while let Some(answered) = next {
-            let Answered { call, permit, result } =
+            let Answered { call, pass, result } =
                 answered.map_err(|error| Halt::Bug(format!("a call's task died: {error}")))?;
-            let now = self.runtime.now();
-            let health = call::health(&result);
-            self.runtime.breakers.settle(
-                self.saga.spec().step(call.step),
-                call.op,
-                now,
-                permit,
-                health,
-            );
+            pass.settle(call::health(&result));
             self.flying.remove(&call);
-            events.extend(self.saga.advance(now, Stimulus::Answer { call, result })?);
+            let stimulus = Stimulus::Answer { call, result };
+            events.extend(self.saga.advance(self.runtime.now(), stimulus)?);
             next = self.calls.try_join_next();
         }
         Ok(events)
@@ -264,34 +253,25 @@ impl Executor {
         Ok(events)
     }
 
-    /// Gives a permit back whose call was never made.
-    fn abandon(&self, (call, permit): Launch) {
-        let step = self.saga.spec().step(call.step);
-        let now = self.runtime.now();
-        self.runtime.breakers.settle(step, call.op, now, permit, CallResult::Abandoned);
-    }
-
+    /// Ends what is still in flight, and says why the saga was given up if it was.
     async fn finish(mut self, outcome: Result<(), Halt>) {
-        if let Err(halt) = outcome {
-            self.halted(halt).await;
-        }
-        self.runtime.leave(self.saga.id(), &self.bell);
-    }
-
-    async fn halted(&mut self, halt: Halt) {
         self.flying.values().for_each(CancellationToken::cancel);
-        self.calls.shutdown().await;
+        // Each of them ends by itself, after the grace at the latest.
+        while self.calls.join_next().await.is_some() {}
         let saga_id = self.saga.id();
-        match halt {
-            Halt::Fenced => tracing::warn!(%saga_id, "another worker drives this saga now"),
-            Halt::Bug(why) => {
+        match outcome {
+            Ok(()) => {}
+            Err(Halt::Fenced) => tracing::warn!(%saga_id, "another worker drives this saga now"),
+            Err(Halt::Bug(why)) => {
                 tracing::error!(%saga_id, why, "gave the saga up for a minute");
                 let wake = self.runtime.now().after(std::time::Duration::from_secs(60));
                 let store = &self.runtime.store;
                 let released =
                     store.release(saga_id, self.tenure.worker, self.epoch, Some(wake)).await;
                 if let Err(error) = released {
-                    tracing::warn!(%saga_id, %error, "cannot release the saga; its lease will run out");
+                    tracing::warn!(%saga_id, %error, "cannot release the saga, it stays ours");
+                    // Our lease goes on, so nobody else will take it: it has to be found here.
+                    self.runtime.look_for_strays();
                 }
             }
         }

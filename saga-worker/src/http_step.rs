@@ -178,6 +178,7 @@ impl Call for Endpoint {
                 read(response).await
             };
             tokio::select! {
+                biased;
                 answer = exchange => answer,
                 () = context.cancellation.cancelled() => {
                     Err(Failure::unknown(TransientCause::Cancelled, "the request was dropped"))

@@ -52,12 +52,14 @@ impl Tenure {
         let mut pause = self.ttl / 3;
         loop {
             tokio::select! {
+                biased;
                 () = sleep_until(self.deadline()) => break,
                 () = sleep(pause) => {}
             }
             let asked = Instant::now();
             // The renewal itself runs on if it is not waited for; its outcome no longer matters then.
             let renewed = tokio::select! {
+                biased;
                 () = sleep_until(self.deadline()) => break,
                 renewed = store.renew(self.worker, self.ttl) => renewed,
             };

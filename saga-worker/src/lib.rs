@@ -59,10 +59,12 @@ mod breakers;
 mod client;
 mod clock;
 mod due;
+mod entropy;
 mod executor;
 #[cfg(feature = "http")]
 mod http_step;
 mod lease;
+mod punctual;
 mod registry;
 mod retry_schedule;
 mod runtime;

@@ -14,7 +14,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::breakers::Breakers;
 use crate::due::Due;
+use crate::entropy::Entropy;
 use crate::lease::Tenure;
+use crate::punctual::Punctual;
 use crate::registry::Registry;
 use crate::telemetry::Telemetry;
 use crate::watchers::Watchers;
@@ -53,7 +55,8 @@ pub(crate) struct Runtime {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) registry: Registry,
     pub(crate) options: Options,
-    pub(crate) breakers: Breakers,
+    pub(crate) entropy: Arc<Entropy>,
+    pub(crate) breakers: Arc<Breakers>,
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) telemetry: Telemetry,
     pub(crate) due: Due,
@@ -65,7 +68,8 @@ pub(crate) struct Runtime {
     tenure: Mutex<Option<Arc<Tenure>>>,
     /// An outcome is unknown: the store may hold sagas in our name that nobody drives.
     strays: AtomicBool,
-    /// Executors at work.
+    /// Executors at work, and starts on their way to one. Closed from the beginning, so that
+    /// waiting for it means waiting until nothing is at work.
     pub(crate) executors: TaskTracker,
     /// Fires when no further call is to be handed out.
     pub(crate) draining: CancellationToken,
@@ -77,14 +81,19 @@ impl Runtime {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
+        entropy: Arc<Entropy>,
         registry: Registry,
         options: Options,
     ) -> Self {
+        let executors = TaskTracker::new();
+        executors.close();
         Self {
-            store,
+            // Half a lease, so that a hanging store is given up before the lease is.
+            store: Arc::new(Punctual::new(store, options.lease_ttl / 2)),
+            breakers: Arc::new(Breakers::new(clock.clone())),
             clock,
             registry,
-            breakers: Breakers::default(),
+            entropy,
             watchers: Arc::default(),
             telemetry: Telemetry::default(),
             due: Due::default(),
@@ -92,7 +101,7 @@ impl Runtime {
             driven: Mutex::default(),
             tenure: Mutex::default(),
             strays: AtomicBool::new(false),
-            executors: TaskTracker::new(),
+            executors,
             draining: CancellationToken::new(),
             drained: CancellationToken::new(),
             options,
@@ -117,19 +126,11 @@ impl Runtime {
         *self.tenure.lock().unwrap_or_else(PoisonError::into_inner) = tenure;
     }
 
-    /// Registers a saga as driven here and returns its bell.
-    pub(crate) fn drive(&self, id: SagaId) -> Arc<Notify> {
+    /// Registers a saga as driven here, until the registration is dropped.
+    pub(crate) fn drive(self: &Arc<Self>, id: SagaId) -> Driven {
         let bell = Arc::new(Notify::new());
         self.driven.lock().unwrap_or_else(PoisonError::into_inner).insert(id, bell.clone());
-        bell
-    }
-
-    /// Takes a saga off the list, unless a newer executor has put itself on it.
-    pub(crate) fn leave(&self, id: SagaId, bell: &Arc<Notify>) {
-        let mut driven = self.driven.lock().unwrap_or_else(PoisonError::into_inner);
-        if driven.get(&id).is_some_and(|current| Arc::ptr_eq(current, bell)) {
-            driven.remove(&id);
-        }
+        Driven { runtime: self.clone(), id, bell }
     }
 
     pub(crate) fn is_driven(&self, id: SagaId) -> bool {
@@ -150,6 +151,25 @@ impl Runtime {
     pub(crate) fn ring(&self, id: SagaId) {
         if let Some(bell) = self.driven.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
             bell.notify_one();
+        }
+    }
+}
+
+/// A saga on the list of those driven here. It is put there before anything else happens to the
+/// saga and taken off whatever happens, or the search for strays would find one twice or never.
+pub(crate) struct Driven {
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) id: SagaId,
+    /// Rings when there may be a command in the inbox.
+    pub(crate) bell: Arc<Notify>,
+}
+
+impl Drop for Driven {
+    /// Takes the saga off the list, unless a newer registration has replaced this one.
+    fn drop(&mut self) {
+        let mut driven = self.runtime.driven.lock().unwrap_or_else(PoisonError::into_inner);
+        if driven.get(&self.id).is_some_and(|current| Arc::ptr_eq(current, &self.bell)) {
+            driven.remove(&self.id);
         }
     }
 }

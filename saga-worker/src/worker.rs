@@ -6,7 +6,6 @@ mod claiming;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use saga_core::WorkerId;
 use saga_core::store::{Store, StoreError, WorkerCard};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -52,7 +51,7 @@ impl Worker {
 
     /// The breakers of this worker, one per participant and direction.
     pub fn breakers(&self) -> Vec<BreakerView> {
-        self.runtime.breakers.views(self.runtime.now())
+        self.runtime.breakers.views()
     }
 
     /// Drains and stops: claims nothing more, hands out no further call, waits for those in
@@ -60,7 +59,6 @@ impl Worker {
     pub async fn shutdown(mut self) -> DrainReport {
         let runtime = self.runtime.clone();
         runtime.draining.cancel();
-        runtime.executors.close();
         let sagas = runtime.executors.len();
         let gave_up =
             timeout(runtime.options.drain_timeout, runtime.executors.wait()).await.is_err();
@@ -98,6 +96,7 @@ impl Drop for Worker {
 async fn supervise(runtime: Arc<Runtime>, mut tenure: Arc<Tenure>) {
     loop {
         tokio::select! {
+            biased;
             () = tenure.keep(runtime.store.as_ref()) => {}
             () = claiming::claim_forever(&runtime, &tenure) => {}
         }
@@ -106,7 +105,7 @@ async fn supervise(runtime: Arc<Runtime>, mut tenure: Arc<Tenure>) {
         }
         runtime.set_tenure(None);
         // No call of the old lease may be under way when the new one begins.
-        wait_until_idle(&runtime).await;
+        runtime.executors.wait().await;
         match enlist_again(&runtime).await {
             Some(next) => tenure = next,
             None => return,
@@ -117,40 +116,36 @@ async fn supervise(runtime: Arc<Runtime>, mut tenure: Arc<Tenure>) {
 /// Keeps the lease until the last executor has let go, then gives everything back.
 async fn hand_back(runtime: &Runtime, tenure: &Tenure) {
     tokio::select! {
-        () = tenure.keep(runtime.store.as_ref()) => {}
-        () = wait_until_idle(runtime) => {}
+        biased;
+        () = runtime.executors.wait() => {}
+        () = tenure.keep(runtime.store.as_ref()) => runtime.executors.wait().await,
     }
-    wait_until_idle(runtime).await;
     if let Err(error) = runtime.store.retire(tenure.worker).await {
         tracing::warn!(worker = %tenure.worker, %error, "cannot hand the lease back; it will run out");
     }
     tenure.lost.cancel();
 }
 
-async fn wait_until_idle(runtime: &Runtime) {
-    runtime.executors.close();
-    runtime.executors.wait().await;
-    if !runtime.draining.is_cancelled() {
-        runtime.executors.reopen();
-    }
-}
-
 async fn enlist_again(runtime: &Arc<Runtime>) -> Option<Arc<Tenure>> {
     let mut schedule = RetrySchedule::for_store(0);
-    loop {
-        match enlist(runtime).await {
-            Ok(tenure) => return Some(tenure),
-            Err(error) => tracing::warn!(%error, "cannot enlist, trying again"),
+    let again = async {
+        loop {
+            match enlist(runtime).await {
+                Ok(tenure) => return tenure,
+                Err(error) => tracing::warn!(%error, "cannot enlist, trying again"),
+            }
+            sleep(schedule.next_delay()).await;
         }
-        tokio::select! {
-            () = sleep(schedule.next_delay()) => {}
-            () = runtime.draining.cancelled() => return None,
-        }
+    };
+    tokio::select! {
+        biased;
+        () = runtime.draining.cancelled() => None,
+        tenure = again => Some(tenure),
     }
 }
 
 async fn enlist(runtime: &Arc<Runtime>) -> Result<Arc<Tenure>, StoreError> {
-    let id = WorkerId::from_bytes(uuid::Uuid::new_v4().into_bytes());
+    let id = runtime.entropy.worker_id();
     let definitions = runtime.registry.references();
     let card = WorkerCard { id, name: runtime.options.name.clone(), definitions };
     let asked = Instant::now();

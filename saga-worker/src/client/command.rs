@@ -110,8 +110,8 @@ impl Client {
         actor: impl Into<String>,
         reason: impl Into<String>,
     ) -> Result<(), CommandError> {
-        let request_id = IdempotencyKey::new(uuid::Uuid::new_v4().to_string());
-        let request_id = request_id.expect("a UUID is short and printable");
+        let request_id = IdempotencyKey::new(format!("{:032x}", self.entropy.bits()));
+        let request_id = request_id.expect("32 hexadecimal digits are short and printable");
         let (actor, reason) = (actor.into(), reason.into());
         self.command(id, Command { request_id, actor, reason, action: CommandAction::Cancel }).await
     }

@@ -135,6 +135,7 @@ impl Patience {
 
     pub(super) async fn wait(&mut self) {
         tokio::select! {
+            biased;
             () = self.watch.changed() => self.renew(),
             () = sleep(self.pause) => self.pause = (self.pause * 2).min(PAUSE_MAX),
         }

@@ -10,9 +10,10 @@ use saga_core::{
 };
 use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Client;
-use crate::executor::{Executor, new_saga, run_from_start};
+use crate::executor::{Executor, new_saga, run_from_start, store_new};
 use crate::lease::Tenure;
 use crate::registry::RegistryError;
 use crate::runtime::Runtime;
@@ -148,11 +149,11 @@ impl Client {
     }
 
     fn new_id(&self, key: Option<&IdempotencyKey>) -> SagaId {
-        let entropy = uuid::Uuid::new_v4();
+        let entropy = self.entropy.bits();
         let text = key.map_or_else(|| entropy.to_string(), |key| key.as_str().to_owned());
         let bucket = Bucket::of(&text, self.store.buckets());
         let unix_ms = self.clock.now().as_micros().max(0).unsigned_abs() / 1_000;
-        SagaId::new(unix_ms, entropy.as_u128(), bucket)
+        SagaId::new(unix_ms, entropy, bucket)
     }
 
     /// Stores the first row. A worker at hand with room for it runs the saga from there, without
@@ -165,31 +166,41 @@ impl Client {
     ) -> Result<StartOutcome, StoreError> {
         let now = self.clock.now();
         let (mut saga, events) = Saga::start(id, kind.spec(), now, request);
-        let (Kind::Known(definition), Some((runtime, tenure, permit))) = (kind, self.at_hand())
-        else {
+        let (Kind::Known(definition), Some(place)) = (kind, self.at_hand()) else {
             let new = new_saga(&mut saga, now, &events, None);
-            return self.store.start(new).await;
+            return store_new(self.store.as_ref(), new).await;
         };
-        let start = run_from_start(
-            Executor::new(runtime, tenure, definition, saga, 0),
-            now,
-            events,
-            permit,
-        );
+        let Place { runtime, tenure, permit, under_way } = place;
+        let driven = runtime.drive(id);
+        let executor = Executor::new(driven, tenure, definition, saga, 0);
+        let start = run_from_start(executor, now, events, permit);
         // In a task of its own: a caller who stops waiting must not leave a stored saga undriven.
-        let started = tokio::spawn(start).await;
-        started.unwrap_or_else(|error| {
+        let started = tokio::spawn(async move {
+            let _under_way = under_way;
+            start.await
+        });
+        started.await.unwrap_or_else(|error| {
             Err(StoreError::Unavailable(format!("the start was interrupted: {error}")))
         })
     }
 
     /// The worker of this process, if it holds its lease and has room for another saga.
-    fn at_hand(&self) -> Option<(Arc<Runtime>, Arc<Tenure>, OwnedSemaphorePermit)> {
+    fn at_hand(&self) -> Option<Place> {
         let runtime = self.runtime.upgrade()?;
+        // Before asking whether it drains: a drain that begins now waits for this start.
+        let under_way = runtime.executors.token();
         let tenure = runtime.tenure()?;
         let permit = runtime.permits.clone().try_acquire_owned().ok()?;
-        Some((runtime, tenure, permit))
+        Some(Place { runtime, tenure, permit, under_way })
     }
+}
+
+/// Room for one saga on the worker of this process.
+struct Place {
+    runtime: Arc<Runtime>,
+    tenure: Arc<Tenure>,
+    permit: OwnedSemaphorePermit,
+    under_way: TaskTrackerToken,
 }
 
 /// What a saga is started as: with its code in this process, or known from the store alone.

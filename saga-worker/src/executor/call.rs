@@ -13,12 +13,14 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Executor;
+use crate::lease::Tenure;
 use crate::runtime::Runtime;
 use crate::telemetry::{self, AttemptSpan};
 
 /// One attempt, ready to be made.
 pub(super) struct Attempt {
     runtime: Arc<Runtime>,
+    tenure: Arc<Tenure>,
     call: Arc<dyn Call>,
     context: StepContext,
     cancel: CancellationToken,
@@ -52,7 +54,8 @@ impl Executor {
             traceparent: None,
         };
         let traceparent = telemetry::traceparent(saga);
-        Attempt { runtime: self.runtime.clone(), call, context, cancel, timeout, traceparent }
+        let (runtime, tenure) = (self.runtime.clone(), self.tenure.clone());
+        Attempt { runtime, tenure, call, context, cancel, timeout, traceparent }
     }
 
     fn outputs(&self, saga: &Saga) -> Vec<StepOutput> {
@@ -83,7 +86,8 @@ impl Attempt {
     }
 
     async fn answer(&self) -> Result<Payload, Failure> {
-        if self.cancel.is_cancelled() {
+        // The lease may have run out while the intent was stored, or while this task had to wait.
+        if self.cancel.is_cancelled() || !self.tenure.holds() {
             return Err(Failure::unknown(TransientCause::Cancelled, "given up before it was made"));
         }
         // The call's first lines run inside too, so that a panic in them is caught as well.

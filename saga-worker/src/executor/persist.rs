@@ -4,29 +4,19 @@ use saga_core::store::{Append, AppendError, Summary};
 use saga_core::{Event, Next, Saga, Timestamp};
 use tokio::time::sleep;
 
-use super::{Executor, Halt, Launch, Rest};
+use super::{Executor, Halt, Rest};
 use crate::retry_schedule::RetrySchedule;
 
 impl Executor {
     /// Appends the events as one transition, or just lets go when there are none.
     ///
-    /// Tried again until the store takes it, another worker owns the saga, or
-    /// the lease is lost. Answers to commands go out afterwards.
-    pub(super) async fn persist(
-        &mut self,
-        events: &[Event],
-        rest: &Rest,
-        launches: &[Launch],
-    ) -> Result<(), Halt> {
-        let let_go = matches!(rest, Rest::LetGo(_));
-        let stored = match (events, rest) {
-            ([], Rest::Here(_)) => Ok(()),
+    /// Tried again until the store takes it or another worker owns the saga. Answers to commands
+    /// go out afterwards.
+    pub(super) async fn persist(&mut self, events: &[Event], rest: &Rest) -> Result<(), Halt> {
+        match (events, rest) {
+            ([], Rest::Here(_)) => {}
             ([], Rest::LetGo(wake)) => self.release(*wake).await,
-            (events, _) => self.append(events, let_go).await,
-        };
-        if let Err(halt) = stored {
-            launches.iter().for_each(|launch| self.abandon(*launch));
-            return Err(halt);
+            (events, rest) => self.append(events, matches!(rest, Rest::LetGo(_))).await?,
         }
         self.reply().await;
         if let Rest::LetGo(Some(at)) = rest {
@@ -44,17 +34,12 @@ impl Executor {
             Append { id: self.saga.id(), owner: self.tenure.worker, row, summary, release };
         let mut schedule = RetrySchedule::for_store(self.saga.id().seed());
         loop {
-            let stored = tokio::select! {
-                biased;
-                stored = self.runtime.store.append(append.clone()) => stored,
-                () = self.tenure.lost.cancelled() => return Err(Halt::Fenced),
-            };
-            match stored {
+            match self.runtime.store.append(append.clone()).await {
                 Ok(()) => break,
                 Err(AppendError::Fenced { .. }) => return Err(Halt::Fenced),
                 Err(AppendError::Store(error)) => {
                     tracing::warn!(saga_id = %self.saga.id(), %error, "cannot append, trying again");
-                    self.pause(&mut schedule).await?;
+                    sleep(schedule.next_delay()).await;
                 }
             }
         }
@@ -62,20 +47,12 @@ impl Executor {
         Ok(())
     }
 
-    async fn release(&self, wake: Option<Timestamp>) -> Result<(), Halt> {
+    async fn release(&self, wake: Option<Timestamp>) {
         let mut schedule = RetrySchedule::for_store(self.saga.id().seed());
         let (store, id) = (&self.runtime.store, self.saga.id());
         while let Err(error) = store.release(id, self.tenure.worker, self.epoch, wake).await {
             tracing::warn!(saga_id = %id, %error, "cannot release, trying again");
-            self.pause(&mut schedule).await?;
-        }
-        Ok(())
-    }
-
-    async fn pause(&self, schedule: &mut RetrySchedule) -> Result<(), Halt> {
-        tokio::select! {
-            () = sleep(schedule.next_delay()) => Ok(()),
-            () = self.tenure.lost.cancelled() => Err(Halt::Fenced),
+            sleep(schedule.next_delay()).await;
         }
     }
 

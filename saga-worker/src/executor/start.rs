@@ -1,6 +1,6 @@
 //! A saga started by its own worker: the first intents share the first log row.
 
-use saga_core::store::{NewSaga, StartOutcome, StoreError};
+use saga_core::store::{NewSaga, StartOutcome, Store, StoreError};
 use saga_core::{Digest, Event, Saga, Timestamp, WorkerId};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -26,6 +26,19 @@ pub(crate) fn new_saga(
     }
 }
 
+/// Stores a new saga. An id is made for one start, so what exists under it was created by an
+/// earlier try of this very start, whose outcome the store itself did not learn.
+pub(crate) async fn store_new(
+    store: &dyn Store,
+    new: NewSaga,
+) -> Result<StartOutcome, StoreError> {
+    let ours = new.id;
+    match store.start(new).await? {
+        StartOutcome::Existing { id, .. } if id == ours => Ok(StartOutcome::Created),
+        outcome => Ok(outcome),
+    }
+}
+
 /// Plans the first calls, stores the saga, and leaves it running if it was new.
 pub(crate) async fn run_from_start(
     mut executor: Executor,
@@ -39,7 +52,7 @@ pub(crate) async fn run_from_start(
         .map_err(|error| StoreError::Corrupt(format!("a new saga is not a saga: {error}")))?;
     let owner = Some(executor.tenure.worker);
     let new = new_saga(&mut executor.saga, now, &events, owner);
-    let outcome = runtime.store.start(new).await;
+    let outcome = store_new(runtime.store.as_ref(), new).await;
     if outcome == Ok(StartOutcome::Created) {
         runtime.telemetry.started(&executor.saga);
         runtime.executors.spawn(async move {
@@ -48,8 +61,7 @@ pub(crate) async fn run_from_start(
         });
         return outcome;
     }
-    launches.iter().for_each(|launch| executor.abandon(*launch));
-    runtime.leave(executor.saga.id(), &executor.bell);
+    drop(executor);
     if outcome.is_err() {
         // It may have been stored all the same, under our name.
         runtime.look_for_strays();
@@ -61,10 +73,6 @@ impl Executor {
     /// Goes on with a saga whose first row, with the intents of `launches`, has just become durable.
     async fn run_started(mut self, launches: Vec<Launch>) {
         self.launch(launches);
-        let outcome = match self.wait(self.saga.wake_at()).await {
-            Ok(events) => self.drive(events).await,
-            Err(halt) => Err(halt),
-        };
-        self.finish(outcome).await;
+        self.run(Vec::new()).await;
     }
 }

@@ -3,24 +3,32 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use saga_core::store::{Append, SagaRow, StoreError, Summary};
-use saga_core::{Event, LogRow, Saga, Status, Stimulus, StuckReason, WaitReason};
+use saga_core::store::{Append, CommandAnswer, SagaRow, StoreError, Summary};
+use saga_core::{
+    Definition, Event, LogRow, Refusal, Saga, Status, Stimulus, StuckReason, WaitReason,
+};
 
 use super::Executor;
 use crate::lease::Tenure;
-use crate::runtime::Runtime;
+use crate::runtime::{Driven, Runtime};
 
 /// How long a saga that cannot be taken over now is left alone.
 const LEFT_ALONE: Duration = Duration::from_secs(60);
 
 /// Drives a saga that has just been claimed, as far as this worker can.
-pub(crate) async fn take_over(runtime: Arc<Runtime>, tenure: Arc<Tenure>, row: SagaRow) {
-    let takeover = Takeover { runtime, tenure, row };
-    if let Err(error) = takeover.run().await {
-        let saga_id = takeover.row.id;
-        tracing::error!(%saga_id, %error, "cannot take the saga over, leaving it alone for a minute");
-        takeover.leave_alone().await;
-    }
+pub(crate) async fn take_over(driven: Driven, tenure: Arc<Tenure>, row: SagaRow) {
+    let takeover = Takeover { runtime: driven.runtime.clone(), tenure, row };
+    let outcome = match takeover.prepare().await {
+        Ok(Some((definition, saga))) => {
+            let (tenure, epoch) = (takeover.tenure, takeover.row.epoch);
+            return Executor::new(driven, tenure, definition, saga, epoch).take_over().await;
+        }
+        Ok(None) => return,
+        Err(error) => error,
+    };
+    let saga_id = takeover.row.id;
+    tracing::error!(%saga_id, error = %outcome, "cannot take the saga over, leaving it alone for a minute");
+    takeover.leave_alone().await;
 }
 
 struct Takeover {
@@ -30,28 +38,55 @@ struct Takeover {
 }
 
 impl Takeover {
-    async fn run(&self) -> Result<(), StoreError> {
+    /// Rebuilds the saga; `None` when there is nothing to drive, and that is settled.
+    async fn prepare(&self) -> Result<Option<(Definition, Saga)>, StoreError> {
         if self.row.claims > self.runtime.options.losses_max {
             // Nobody who tried got as far as a single append: do not even replay it.
-            return self.mark_stuck(StuckReason::Poison { losses: self.row.claims - 1 }).await;
+            self.mark_stuck(StuckReason::Poison { losses: self.row.claims - 1 }).await?;
+            return Ok(None);
         }
-        let Some((row, log)) = self.runtime.store.load(self.row.id).await? else {
-            return Err(StoreError::Corrupt(format!("saga {} has vanished", self.row.id)));
+        let (row, log) = match self.runtime.store.load(self.row.id).await {
+            Ok(Some(loaded)) => loaded,
+            Ok(None) => return Err(self.corrupt("has vanished")),
+            Err(StoreError::Corrupt(why)) => {
+                self.give_up(why).await?;
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
         };
+        if row.owner != Some(self.tenure.worker) || row.epoch != self.row.epoch {
+            // It was let go of, or taken, after we were told that it is ours.
+            return Ok(None);
+        }
         let Some(definition) = self.runtime.registry.exact(&row.definition) else {
             self.leave_alone().await;
-            return Ok(());
+            return Ok(None);
         };
         match Saga::replay(row.id, definition.spec().clone(), &log) {
-            Ok(saga) => {
-                let (runtime, tenure) = (self.runtime.clone(), self.tenure.clone());
-                let executor =
-                    Executor::new(runtime, tenure, definition.clone(), saga, self.row.epoch);
-                executor.take_over().await;
-                Ok(())
+            Ok(saga) => Ok(Some((definition.clone(), saga))),
+            Err(error) => {
+                self.give_up(error.to_string()).await?;
+                Ok(None)
             }
-            Err(error) => self.mark_stuck(StuckReason::LogDamaged { why: error.to_string() }).await,
         }
+    }
+
+    /// Nobody can say what a damaged log asks for: refuses every command and gets it stuck.
+    async fn give_up(&self, why: String) -> Result<(), StoreError> {
+        let (store, id) = (&self.runtime.store, self.row.id);
+        for command in store.commands(id).await? {
+            let refused = CommandAnswer::Refused(Refusal::LogDamaged { why: why.clone() });
+            store.answer(id, &command.request_id, &refused).await?;
+        }
+        let reason = StuckReason::LogDamaged { why };
+        let known = match &self.row.summary.wait {
+            Some(WaitReason::Stuck { code, .. }) => code == reason.code(),
+            _ => false,
+        };
+        if known {
+            return store.release(id, self.tenure.worker, self.row.epoch, None).await;
+        }
+        self.mark_stuck(reason).await
     }
 
     /// Appends that the saga is stuck, without replaying what cannot be replayed.
@@ -59,10 +94,7 @@ impl Takeover {
         let after = self.row.seq.saturating_sub(1);
         let last = self.runtime.store.log(self.row.id, after, 1).await?;
         let Some(head) = last.first().map(LogRow::head) else {
-            return Err(StoreError::Corrupt(format!(
-                "saga {} has no log row {}",
-                self.row.id, self.row.seq
-            )));
+            return Err(self.corrupt(&format!("has no log row {}", self.row.seq)));
         };
         let why = match &reason {
             StuckReason::LogDamaged { why } => why.clone(),
@@ -86,8 +118,14 @@ impl Takeover {
         let wake = self.runtime.now().after(LEFT_ALONE);
         let (id, worker, epoch) = (self.row.id, self.tenure.worker, self.row.epoch);
         if let Err(error) = self.runtime.store.release(id, worker, epoch, Some(wake)).await {
-            tracing::warn!(saga_id = %id, %error, "cannot release the saga; its lease will run out");
+            tracing::warn!(saga_id = %id, %error, "cannot release the saga, it stays ours");
+            // Our lease goes on, so nobody else will take it: it has to be found here.
+            self.runtime.look_for_strays();
         }
+    }
+
+    fn corrupt(&self, what: &str) -> StoreError {
+        StoreError::Corrupt(format!("saga {} {what}", self.row.id))
     }
 }
 
@@ -101,13 +139,10 @@ impl Executor {
         };
         let opening = self.saga.advance(self.runtime.now(), stimulus);
         let events = match opening {
-            Ok(mut events) => match self.read_inbox().await {
-                Ok(more) => {
-                    events.extend(more);
-                    Ok(events)
-                }
-                Err(halt) => Err(halt),
-            },
+            Ok(mut events) => self.read_inbox().await.map(|more| {
+                events.extend(more);
+                events
+            }),
             Err(error) => Err(error.into()),
         };
         match events {

@@ -9,6 +9,7 @@ use saga_core::{Clock, Definition};
 use super::{Worker, enlist, supervise};
 use crate::client::Client;
 use crate::clock::SystemClock;
+use crate::entropy::Entropy;
 use crate::registry::{Registry, RegistryError};
 use crate::runtime::{Options, Runtime};
 
@@ -17,6 +18,7 @@ use crate::runtime::{Options, Runtime};
 pub struct WorkerBuilder {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    entropy: Entropy,
     definitions: Vec<Definition>,
     options: Options,
 }
@@ -24,7 +26,7 @@ pub struct WorkerBuilder {
 impl WorkerBuilder {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
         let (clock, options) = (Arc::new(SystemClock), Options::default());
-        Self { store, clock, definitions: Vec::new(), options }
+        Self { store, clock, entropy: Entropy::System, definitions: Vec::new(), options }
     }
 
     /// Adds a definition. Several versions of one name may be registered: running sagas stay on
@@ -91,6 +93,13 @@ impl WorkerBuilder {
         self
     }
 
+    /// Makes the ids that this worker gives follow from a seed: for repeatable simulations only,
+    /// since two workers with one seed would give the same ids. Default: the system's randomness.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.entropy = Entropy::seeded(seed);
+        self
+    }
+
     /// Records the definitions, enlists, and starts to work. Needs a tokio runtime.
     ///
     /// # Errors
@@ -101,7 +110,9 @@ impl WorkerBuilder {
         for definition in registry.all() {
             self.store.publish(definition.spec()).await?;
         }
-        let runtime = Arc::new(Runtime::new(self.store, self.clock, registry, self.options));
+        let (clock, entropy) = (self.clock, Arc::new(self.entropy));
+        let runtime = Runtime::new(self.store, clock, entropy, registry, self.options);
+        let runtime = Arc::new(runtime);
         let tenure = enlist(&runtime).await?;
         let supervisor = tokio::spawn(supervise(runtime.clone(), tenure));
         Ok(Worker { client: Client::of(&runtime), runtime, supervisor: Some(supervisor) })

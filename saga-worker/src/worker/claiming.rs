@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use saga_core::store::{Claim, SagaRow, StoreError};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::executor::take_over;
 use crate::lease::Tenure;
@@ -22,23 +22,33 @@ const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// Claims what is due, again and again, until the lease is lost or the worker drains.
 pub(super) async fn claim_forever(runtime: &Arc<Runtime>, tenure: &Arc<Tenure>) {
     let mut schedule = RetrySchedule::for_store(jitter_seed(tenure));
-    loop {
-        let pause = match poll(runtime, tenure).await {
-            Ok(Polled::Full) => Duration::ZERO,
-            Ok(Polled::Drained) => {
-                schedule.reset();
-                idle_pause(runtime, tenure)
-            }
-            Err(error) => {
-                tracing::warn!(worker = %tenure.worker, %error, "cannot claim, trying again");
-                runtime.look_for_strays();
-                schedule.next_delay().max(PAUSE_MIN)
+    let mut swept = Instant::now();
+    while !tenure.lost.is_cancelled() && !runtime.draining.is_cancelled() {
+        if swept.elapsed() >= runtime.options.lease_ttl {
+            swept = Instant::now();
+            runtime.look_for_strays();
+        }
+        let polled = poll(runtime, tenure).await;
+        let rest = async {
+            match polled {
+                Ok(Polled::Full) => {}
+                Ok(Polled::NoRoom) => wait_for_room(runtime).await,
+                Ok(Polled::Drained) => {
+                    schedule.reset();
+                    idle(runtime, tenure).await;
+                }
+                Err(error) => {
+                    tracing::warn!(worker = %tenure.worker, %error, "cannot claim, trying again");
+                    runtime.look_for_strays();
+                    sleep(schedule.next_delay().max(PAUSE_MIN)).await;
+                }
             }
         };
         tokio::select! {
-            () = tenure.lost.cancelled() => return,
-            () = runtime.draining.cancelled() => return,
-            () = rest(runtime, pause) => {}
+            biased;
+            () = tenure.lost.cancelled() => {}
+            () = runtime.draining.cancelled() => {}
+            () = rest => {}
         }
     }
 }
@@ -46,11 +56,13 @@ pub(super) async fn claim_forever(runtime: &Arc<Runtime>, tenure: &Arc<Tenure>) 
 /// Whether a poll found as much as it could take.
 enum Polled {
     Full,
+    NoRoom,
     Drained,
 }
 
 /// Looks once. It is never dropped half-way by the loop: a claim that was made has to be driven.
 async fn poll(runtime: &Arc<Runtime>, tenure: &Arc<Tenure>) -> Result<Polled, StoreError> {
+    runtime.due.forget_until(runtime.now());
     if runtime.strays_wanted() {
         drive_strays(runtime, tenure).await?;
     }
@@ -58,7 +70,7 @@ async fn poll(runtime: &Arc<Runtime>, tenure: &Arc<Tenure>) -> Result<Polled, St
     let mut permits = permits(runtime);
     let wanted = permits.len();
     if wanted == 0 {
-        return Ok(Polled::Drained);
+        return Ok(Polled::NoRoom);
     }
     let claim = Claim {
         worker: tenure.worker,
@@ -79,10 +91,10 @@ fn permits(runtime: &Runtime) -> Vec<OwnedSemaphorePermit> {
 }
 
 fn drive(runtime: &Arc<Runtime>, tenure: &Arc<Tenure>, row: SagaRow, permit: OwnedSemaphorePermit) {
-    let (in_task, tenure) = (runtime.clone(), tenure.clone());
+    let (driven, tenure) = (runtime.drive(row.id), tenure.clone());
     runtime.executors.spawn(async move {
         let _permit = permit;
-        take_over(in_task, tenure, row).await;
+        take_over(driven, tenure, row).await;
     });
 }
 
@@ -112,29 +124,34 @@ async fn ring_for_commands(runtime: &Runtime, tenure: &Tenure) -> Result<(), Sto
     Ok(())
 }
 
-/// The poll interval with a fifth of jitter, or less when a saga we let go of is due before.
-fn idle_pause(runtime: &Runtime, tenure: &Tenure) -> Duration {
-    let now = runtime.now();
+/// Waits for the poll interval (less up to a fifth of jitter) to pass, for a saga we let go of to
+/// be due, or for a hint.
+async fn idle(runtime: &Runtime, tenure: &Tenure) {
     let interval = runtime.options.poll_interval;
     let jitter = interval.mul_f64(f64::from(jitter_seed(tenure) as u8) / 255.0 / 5.0);
-    let due = runtime.due.next_after(now).map(|at| at.since(now));
-    due.unwrap_or(Duration::MAX).min(interval - jitter).max(PAUSE_MIN)
+    let (begun, latest) = (Instant::now(), Instant::now() + (interval - jitter));
+    loop {
+        let now = runtime.now();
+        let due = runtime.due.first().map(|at| Instant::now() + at.since(now));
+        let until = due.map_or(latest, |due| due.min(latest)).max(begun + PAUSE_MIN);
+        tokio::select! {
+            biased;
+            () = sleep_until(until) => return,
+            () = async { runtime.store.hinted().await; sleep(PAUSE_MIN).await } => return,
+            () = runtime.due.sooner() => {}
+        }
+    }
 }
 
-/// Waits for the pause to pass, for a hint, or for room when there is none.
-async fn rest(runtime: &Runtime, pause: Duration) {
-    if runtime.permits.available_permits() == 0 {
-        // Somebody has to finish first; commands are still looked for at the usual pace.
-        tokio::select! {
-            _ = runtime.permits.acquire() => {}
-            () = sleep(runtime.options.poll_interval) => {}
-        }
-        return;
-    }
+/// Waits until somebody has finished; commands are still looked for at the usual pace.
+async fn wait_for_room(runtime: &Runtime) {
     tokio::select! {
-        () = sleep(pause) => {}
-        () = async { runtime.store.hinted().await; sleep(PAUSE_MIN).await } => {}
+        biased;
+        _ = runtime.permits.acquire() => {}
+        () = sleep(runtime.options.poll_interval) => return,
     }
+    // Others will finish too: one look for all of them.
+    sleep(PAUSE_MIN).await;
 }
 
 fn jitter_seed(tenure: &Tenure) -> u64 {

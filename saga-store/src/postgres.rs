@@ -1,0 +1,79 @@
+//! A store in PostgreSQL, shared by any number of worker processes.
+
+mod connect;
+mod definitions;
+mod failure;
+mod group;
+mod inbox;
+mod lane;
+mod leases;
+mod listen;
+mod sagas;
+mod schema;
+
+use std::sync::Arc;
+
+use saga_core::store::StoreError;
+
+pub use connect::PostgresOptions;
+
+use connect::Connector;
+use group::Group;
+use lane::Lanes;
+use listen::Hint;
+use sagas::{Appends, Starts};
+
+/// Lanes that append, each with a connection of its own. Two beat one and three (measured with
+/// the database on the same two cores); a saga always uses the same one.
+const APPENDERS: usize = 2;
+
+/// Lanes for everything that is neither a start, an append nor a heartbeat.
+const LANES: usize = 4;
+
+/// A durable store in PostgreSQL 15 or newer. Cheap to clone; clones share their connections.
+///
+/// Any number of processes may use one database. Opening it brings its schema up to date. It
+/// needs a tokio runtime, on which its connections live until the last clone is dropped.
+///
+/// # Durability
+/// A change is answered after the statement that holds it was committed, with
+/// `synchronous_commit` as the server is set up; a server that has it `off` is refused. Each
+/// start and each append is part of a single statement that commits by itself, so no commit can
+/// be misreported. What was not answered is there completely or not at all; repeating it is safe.
+///
+/// # Connections
+/// One for heartbeats, one for starts, two for appends, four for the rest, one that listens for
+/// wake-ups. Each belongs to a task that uses it for one thing at a time and replaces it when the
+/// server does not answer within ten seconds.
+#[derive(Clone, Debug)]
+pub struct PostgresStore {
+    lanes: Lanes,
+    heartbeat: Lanes,
+    starts: Group<Starts>,
+    appends: Arc<[Group<Appends>]>,
+    hint: Arc<Hint>,
+    buckets: u16,
+}
+
+impl PostgresStore {
+    /// Opens a database, given by [`PostgresOptions`] or a URL such as
+    /// `postgres://saga@localhost/saga`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unusable`] when the URL, the server or the schema cannot be used by this
+    /// release, [`StoreError::Unavailable`] when the server cannot be reached.
+    pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
+        let connector = Connector::new(options);
+        let buckets = schema::prepare(&connector).await?;
+        let hint = Hint::start(connector.clone());
+        let pinned = connector.pinned();
+        Ok(Self {
+            lanes: Lanes::start(LANES, &connector),
+            heartbeat: Lanes::start(1, &connector),
+            starts: Group::start(Starts, pinned.clone()),
+            appends: (0..APPENDERS).map(|_| Group::start(Appends, pinned.clone())).collect(),
+            hint,
+            buckets,
+        })
+    }
+}

@@ -1,0 +1,9 @@
+WITH answered AS (
+    UPDATE saga_command
+    SET answer = $4, answered_at = (extract(epoch FROM now()) * 1000000)::int8
+    WHERE bucket = $1 AND saga_id = $2 AND request_id = $3 AND answered_at IS NULL
+    RETURNING 1
+)
+UPDATE saga
+SET unanswered = unanswered - 1
+WHERE bucket = $1 AND id = $2 AND EXISTS (SELECT 1 FROM answered)

@@ -1,0 +1,3 @@
+SELECT value
+FROM saga_meta
+WHERE name = 'buckets'

@@ -1,0 +1,3 @@
+SELECT status, count(*)
+FROM saga
+GROUP BY status

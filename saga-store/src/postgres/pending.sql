@@ -1,0 +1,7 @@
+-- From the few unanswered commands to their sagas, not the other way round.
+SELECT saga_command.saga_id, saga_command.body
+FROM saga_command
+INNER JOIN saga ON saga.bucket = saga_command.bucket AND saga.id = saga_command.saga_id
+WHERE saga_command.answered_at IS NULL AND saga.owner = $1
+ORDER BY saga_command.saga_id, saga_command.submitted_at
+LIMIT $2

@@ -1,0 +1,134 @@
+//! The schema: which migrations there are, and bringing a database up to date.
+
+use std::time::Duration;
+
+use saga_core::BUCKETS_MAX;
+use saga_core::store::StoreError;
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection, Error, SqlSafeStr};
+use tokio::time::{Instant, sleep};
+
+use super::connect::Connector;
+use super::failure::{Remedy, classify, remedy};
+
+/// Where it is on record which migrations have run. Not the driver's default, because a caller
+/// may keep tables, and migrations, of its own in the same database.
+const TABLE: &str = "saga_migration";
+
+/// The newest schema this release knows.
+const VERSION: i64 = 1;
+
+/// How long opening waits for a server that is not there yet.
+const OPEN_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Checks the server, runs the migrations that are missing, and tells the number of buckets.
+pub(super) async fn prepare(connector: &Connector) -> Result<u16, StoreError> {
+    let since = Instant::now();
+    loop {
+        let error = match try_prepare(connector).await {
+            Ok(prepared) => return prepared,
+            Err(error) => error,
+        };
+        let cause = cause(&error);
+        let hopeless = matches!(remedy(cause), Remedy::Never | Remedy::Corrupt);
+        if hopeless
+            || matches!(error, Error::Migrate(_)) && !is_race(cause)
+            || since.elapsed() > OPEN_WAIT_MAX
+        {
+            return Err(explain(&error));
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn try_prepare(connector: &Connector) -> Result<Result<u16, StoreError>, Error> {
+    let mut db = connector.connect().await?;
+    if let Err(unusable) = check_server(&mut db).await? {
+        return Ok(Err(unusable));
+    }
+    migrate(&mut db).await?;
+    let buckets: i64 = sqlx::query_scalar(include_str!("buckets.sql")).fetch_one(&mut db).await?;
+    drop(db.close().await);
+    let known = u16::try_from(buckets).ok().filter(|n| (1..=BUCKETS_MAX).contains(n));
+    Ok(known.ok_or_else(|| {
+        StoreError::Unusable(format!(
+            "the database was set up with {buckets} buckets: expected 1 to {BUCKETS_MAX}"
+        ))
+    }))
+}
+
+async fn check_server(db: &mut PgConnection) -> Result<Result<(), StoreError>, Error> {
+    let setting = "SELECT current_setting('server_version_num')::int8, current_setting('synchronous_commit'), current_setting('fsync')";
+    let (version, commit, fsync): (i64, String, String) =
+        sqlx::query_as(setting).fetch_one(db).await?;
+    let unusable = |why: String| Ok(Err(StoreError::Unusable(why)));
+    if version < 150_000 {
+        return unusable(format!(
+            "the server is PostgreSQL {}: expected 15 or newer",
+            version / 10_000
+        ));
+    }
+    if commit == "off" || fsync == "off" {
+        return unusable(format!(
+            "the server runs with synchronous_commit={commit} and fsync={fsync}, so it would answer before a commit is durable: turn both on"
+        ));
+    }
+    Ok(Ok(()))
+}
+
+/// Runs what is missing, all in one transaction. Of several processes that meet a new database
+/// at once, one wins and the others fail to create what it created; they try again and find it done.
+async fn migrate(db: &mut PgConnection) -> Result<(), Error> {
+    let mut transaction = db.begin().await?;
+    migrator().run_direct(None, &mut *transaction, false).await?;
+    transaction.commit().await
+}
+
+fn migrator() -> Migrator {
+    let saga_log = include_str!("../../migrations/postgres/0001_saga_log.sql");
+    let simple = |version, name: &'static str, sql: &'static str| {
+        Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    };
+    let mut migrator = Migrator::with_migrations(vec![simple(VERSION, "saga_log", saga_log)]);
+    // No session locks: behind a transaction pooler, and on databases spread over machines, they
+    // do not hold.
+    migrator.set_locking(false);
+    migrator.dangerous_set_table_name(TABLE);
+    migrator
+}
+
+/// Whether an error looks like another process having migrated at the same moment.
+fn is_race(error: &Error) -> bool {
+    let code = error.as_database_error().and_then(|database| database.code());
+    code.is_some_and(|code| matches!(&*code, "42P07" | "23505" | "42710" | "40P01" | "40001"))
+}
+
+/// The driver's error inside a failed migration.
+fn cause(error: &Error) -> &Error {
+    if let Error::Migrate(migrate) = error
+        && let MigrateError::Execute(inner) | MigrateError::ExecuteMigration(inner, _) = &**migrate
+    {
+        return inner;
+    }
+    error
+}
+
+fn explain(error: &Error) -> StoreError {
+    if let Error::Migrate(migrate) = error {
+        match &**migrate {
+            MigrateError::VersionMissing(version) => {
+                return StoreError::Unusable(format!(
+                    "the database has schema {version} of a newer release, and this one knows schemas up to {VERSION}: use the newer release"
+                ));
+            }
+            MigrateError::VersionMismatch(version) => {
+                return StoreError::Unusable(format!(
+                    "the database was set up with another text of migration {version}: use the release that wrote it"
+                ));
+            }
+            _ => {}
+        }
+    }
+    classify("opening the database", cause(error))
+}

@@ -1,0 +1,4 @@
+//! The SQLite store from outside.
+#![cfg(feature = "sqlite")]
+
+mod conformance;

@@ -1,0 +1,301 @@
+//! A store that fails as databases do, around one that never fails.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use saga_core::store::{
+    Append, AppendError, Claim, CommandAnswer, Definitions, Inbox, Leases, NewSaga, PublishError,
+    Query, SagaLog, SagaRow, StartOutcome, Store, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
+};
+use saga_core::{
+    Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
+};
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// What goes wrong with one call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    /// It fails and nothing was done.
+    Before,
+    /// It was done, and fails.
+    After,
+    /// It fails, and is done some time later.
+    Late(Duration),
+    /// It is done half-way through this time.
+    Slow(Duration),
+}
+
+type Plan = Box<dyn Fn(&'static str) -> Option<Fault> + Send + Sync>;
+
+/// One worker's access to the shared store.
+pub(crate) struct FaultyStore {
+    inner: Arc<dyn Store>,
+    plan: Mutex<Plan>,
+    frozen: watch::Sender<bool>,
+    calls: Mutex<BTreeMap<&'static str, u64>>,
+    faults: Mutex<BTreeMap<&'static str, u64>>,
+    unfenced: bool,
+}
+
+impl FaultyStore {
+    pub(crate) fn new(inner: Arc<dyn Store>) -> Self {
+        Self {
+            inner,
+            plan: Mutex::new(Box::new(|_| None)),
+            frozen: watch::Sender::new(false),
+            calls: Mutex::default(),
+            faults: Mutex::default(),
+            unfenced: false,
+        }
+    }
+
+    /// The planted bug: an append that is refused is forced in at the end of the log.
+    pub(crate) fn without_fence(mut self) -> Self {
+        self.unfenced = true;
+        self
+    }
+
+    /// Decides from now on what goes wrong.
+    pub(crate) fn plan(&self, plan: impl Fn(&'static str) -> Option<Fault> + Send + Sync + 'static) {
+        *self.plan.lock().unwrap() = Box::new(plan);
+    }
+
+    /// The next `times` calls of `op` go wrong.
+    pub(crate) fn fail(&self, op: &'static str, times: u32, fault: Fault) {
+        let left = Mutex::new(times);
+        self.plan(move |called| {
+            let mut left = left.lock().unwrap();
+            (called == op && *left > 0).then(|| {
+                *left -= 1;
+                fault
+            })
+        });
+    }
+
+    /// Nothing works until [`FaultyStore::heal`].
+    pub(crate) fn go_down(&self) {
+        self.plan(|_| Some(Fault::Before));
+    }
+
+    pub(crate) fn heal(&self) {
+        self.plan(|_| None);
+    }
+
+    /// Calls hang until [`FaultyStore::thaw`].
+    pub(crate) fn freeze(&self) {
+        self.frozen.send_replace(true);
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.frozen.send_replace(false);
+    }
+
+    /// How often each method was called.
+    pub(crate) fn calls(&self) -> BTreeMap<&'static str, u64> {
+        self.calls.lock().unwrap().clone()
+    }
+
+    /// How often each method went wrong, and how often an append was `fenced`.
+    pub(crate) fn faults(&self) -> BTreeMap<&'static str, u64> {
+        self.faults.lock().unwrap().clone()
+    }
+
+    fn count(&self, what: &'static str) {
+        *self.faults.lock().unwrap().entry(what).or_default() += 1;
+    }
+
+    async fn through<T, E, Fut>(
+        &self,
+        op: &'static str,
+        call: impl FnOnce(Arc<dyn Store>) -> Fut + Send,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        *self.calls.lock().unwrap().entry(op).or_default() += 1;
+        let mut frozen = self.frozen.subscribe();
+        let call = call(self.inner.clone());
+        frozen.wait_for(|frozen| !frozen).await.expect("the sender lives in this store");
+        let fault = self.plan.lock().unwrap()(op);
+        if fault.is_some() {
+            self.count(op);
+        }
+        match fault {
+            None => return call.await,
+            Some(Fault::Before) => {}
+            Some(Fault::After) => drop(call.await),
+            Some(Fault::Late(delay)) => {
+                tokio::spawn(async move {
+                    sleep(delay).await;
+                    drop(call.await);
+                });
+            }
+            Some(Fault::Slow(time)) => {
+                sleep(time / 2).await;
+                let answer = call.await;
+                sleep(time / 2).await;
+                return answer;
+            }
+        }
+        Err(StoreError::Unavailable(format!("{op} went wrong on purpose")).into())
+    }
+
+    /// Puts the events of a refused append behind whatever stands there by now.
+    async fn force(&self, append: Append) -> Result<(), AppendError> {
+        let Some((row, log)) = self.inner.load(append.id).await? else { return Ok(()) };
+        let (Some(owner), Some(last)) = (row.owner, log.last()) else { return Ok(()) };
+        let events = append.row.decode().expect("a worker writes readable rows").events;
+        let row = last.head().seal(row.epoch, append.row.at, &events);
+        self.inner.append(Append { owner, row, ..append }).await
+    }
+}
+
+#[async_trait]
+impl SagaLog for FaultyStore {
+    fn buckets(&self) -> u16 {
+        self.inner.buckets()
+    }
+
+    async fn start(&self, saga: NewSaga) -> Result<StartOutcome, StoreError> {
+        self.through("start", |inner| async move { inner.start(saga).await }).await
+    }
+
+    async fn append(&self, append: Append) -> Result<(), AppendError> {
+        let again = append.clone();
+        let answer = self.through("append", |inner| async move { inner.append(append).await }).await;
+        if let Err(AppendError::Fenced { .. }) = answer {
+            self.count("fenced");
+            if self.unfenced {
+                return self.force(again).await;
+            }
+        }
+        answer
+    }
+
+    async fn load(&self, id: SagaId) -> Result<Option<(SagaRow, Vec<LogRow>)>, StoreError> {
+        self.through("load", |inner| async move { inner.load(id).await }).await
+    }
+
+    async fn row(&self, id: SagaId) -> Result<Option<SagaRow>, StoreError> {
+        self.through("row", |inner| async move { inner.row(id).await }).await
+    }
+
+    async fn log(&self, id: SagaId, after: u64, limit: u32) -> Result<Vec<LogRow>, StoreError> {
+        self.through("log", |inner| async move { inner.log(id, after, limit).await }).await
+    }
+
+    async fn find(&self, query: &Query) -> Result<Vec<SagaRow>, StoreError> {
+        let query = query.clone();
+        self.through("find", |inner| async move { inner.find(&query).await }).await
+    }
+
+    async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
+        self.through("counts", |inner| async move { inner.counts().await }).await
+    }
+}
+
+#[async_trait]
+impl Leases for FaultyStore {
+    async fn enlist(&self, worker: &WorkerCard, ttl: Duration) -> Result<(), StoreError> {
+        let worker = worker.clone();
+        self.through("enlist", |inner| async move { inner.enlist(&worker, ttl).await }).await
+    }
+
+    async fn renew(&self, worker: WorkerId, ttl: Duration) -> Result<bool, StoreError> {
+        self.through("renew", |inner| async move { inner.renew(worker, ttl).await }).await
+    }
+
+    async fn retire(&self, worker: WorkerId) -> Result<(), StoreError> {
+        self.through("retire", |inner| async move { inner.retire(worker).await }).await
+    }
+
+    async fn claim(&self, claim: &Claim) -> Result<Vec<SagaRow>, StoreError> {
+        let claim = claim.clone();
+        self.through("claim", |inner| async move { inner.claim(&claim).await }).await
+    }
+
+    async fn owned(&self, worker: WorkerId) -> Result<Vec<SagaRow>, StoreError> {
+        self.through("owned", |inner| async move { inner.owned(worker).await }).await
+    }
+
+    async fn release(
+        &self,
+        id: SagaId,
+        worker: WorkerId,
+        epoch: u64,
+        next_wake_at: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let call = |inner: Arc<dyn Store>| async move {
+            inner.release(id, worker, epoch, next_wake_at).await
+        };
+        self.through("release", call).await
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerRow>, StoreError> {
+        self.through("workers", |inner| async move { inner.workers().await }).await
+    }
+
+    async fn hinted(&self) {
+        self.inner.hinted().await;
+    }
+}
+
+#[async_trait]
+impl Inbox for FaultyStore {
+    async fn submit(&self, id: SagaId, command: &Command) -> Result<SubmitOutcome, StoreError> {
+        let command = command.clone();
+        self.through("submit", |inner| async move { inner.submit(id, &command).await }).await
+    }
+
+    async fn pending(
+        &self,
+        worker: WorkerId,
+        limit: u32,
+    ) -> Result<Vec<(SagaId, Command)>, StoreError> {
+        self.through("pending", |inner| async move { inner.pending(worker, limit).await }).await
+    }
+
+    async fn commands(&self, id: SagaId) -> Result<Vec<Command>, StoreError> {
+        self.through("commands", |inner| async move { inner.commands(id).await }).await
+    }
+
+    async fn answer(
+        &self,
+        id: SagaId,
+        request_id: &IdempotencyKey,
+        answer: &CommandAnswer,
+    ) -> Result<(), StoreError> {
+        let (request_id, answer) = (request_id.clone(), answer.clone());
+        let call =
+            |inner: Arc<dyn Store>| async move { inner.answer(id, &request_id, &answer).await };
+        self.through("answer", call).await
+    }
+}
+
+#[async_trait]
+impl Definitions for FaultyStore {
+    async fn publish(&self, spec: &DefinitionSpec) -> Result<(), PublishError> {
+        let spec = spec.clone();
+        self.through("publish", |inner| async move { inner.publish(&spec).await }).await
+    }
+
+    async fn definition(
+        &self,
+        name: &str,
+        version: u32,
+    ) -> Result<Option<DefinitionSpec>, StoreError> {
+        let name = name.to_owned();
+        self.through("definition", |inner| async move { inner.definition(&name, version).await })
+            .await
+    }
+
+    async fn newest(&self, name: &str) -> Result<Option<DefinitionSpec>, StoreError> {
+        let name = name.to_owned();
+        self.through("newest", |inner| async move { inner.newest(&name).await }).await
+    }
+}

@@ -1,0 +1,244 @@
+//! One cluster: made, run, crashed, started again, and cleared away.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::{Error, binaries};
+
+/// How long a server may take to answer after its start.
+const START_MAX: Duration = Duration::from_secs(30);
+
+/// The user that clusters run as where the process is root, which PostgreSQL refuses: nobody.
+const UNPRIVILEGED: u32 = 65_534;
+
+/// What the keeper runs: the server, until it is told how to end it, or until its own input ends
+/// because nobody holds the other end any more; then the folder goes as well. `$1` is the folder,
+/// the rest is the server's command line.
+const KEEPER: &str = r#"
+folder="$1"; shift
+"$@" </dev/null >>"$folder/server.log" 2>&1 &
+server=$!
+echo "$server" >"$folder/server.pid"
+if read -r how; then
+    if [ "$how" = crash ]; then kill -KILL "$server"; else kill -INT "$server"; fi
+    wait "$server"
+else
+    kill -INT "$server"
+    wait "$server"
+    cd / && rm -rf "$folder"
+fi
+"#;
+
+/// Server settings of a cluster, beyond the defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// `name = value` pairs, such as `("shared_buffers", "512MB")`.
+    pub server: Vec<(String, String)>,
+}
+
+/// A running cluster. Dropping it ends it and removes its folder.
+#[derive(Debug)]
+pub struct Cluster {
+    folder: TempDir,
+    binaries: PathBuf,
+    port: u16,
+    settings: Settings,
+    keeper: Option<Child>,
+}
+
+impl Cluster {
+    /// Makes a cluster and starts it on a free loopback port.
+    ///
+    /// # Errors
+    /// [`Error`] saying what to install, or what a program said.
+    pub fn start(settings: &Settings) -> Result<Self, Error> {
+        let binaries = binaries::folder()?;
+        let folder = tempfile::Builder::new().prefix("throwaway-postgres-").tempdir();
+        let folder = folder.map_err(|error| Error::failed("making a temporary folder", error))?;
+        if is_root(folder.path()) {
+            chown(folder.path(), Some(UNPRIVILEGED), Some(UNPRIVILEGED))
+                .map_err(|error| Error::failed("chown", error))?;
+        }
+        let port = free_port()?;
+        let mut cluster = Self { folder, binaries, port, settings: settings.clone(), keeper: None };
+        let data = cluster.data();
+        let mut initdb = cluster.command("initdb");
+        initdb.args([
+            "--username=saga",
+            "--auth=trust",
+            "--no-sync",
+            "--encoding=UTF8",
+            "--locale=C",
+        ]);
+        run(initdb.arg("--pgdata").arg(&data))?;
+        cluster.restart()?;
+        Ok(cluster)
+    }
+
+    /// The folder with everything of this cluster.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The loopback port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The URL of a database of this cluster.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://saga@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Creates a database and returns its URL.
+    ///
+    /// # Errors
+    /// What `createdb` said.
+    pub fn create_database(&self, name: &str) -> Result<String, Error> {
+        let maintenance = format!("--maintenance-db={}", self.url("postgres"));
+        run(self.command("createdb").arg(maintenance).arg(name))?;
+        Ok(self.url(name))
+    }
+
+    /// Kills the server at once, as a crash of its machine's processes would.
+    ///
+    /// # Errors
+    /// When the keeper cannot be waited for.
+    pub fn crash(&mut self) -> Result<(), Error> {
+        self.end("crash\n")
+    }
+
+    /// Stops the server in its `immediate` or `fast` way: connections are cut.
+    ///
+    /// # Errors
+    /// When the keeper cannot be waited for.
+    pub fn stop(&mut self) -> Result<(), Error> {
+        self.end("stop\n")
+    }
+
+    /// Starts the server again on the same port, after [`Cluster::crash`] or [`Cluster::stop`].
+    ///
+    /// # Errors
+    /// What the server wrote to its log, when it does not answer.
+    pub fn restart(&mut self) -> Result<(), Error> {
+        self.end("stop\n")?;
+        // A killed server that nobody has reaped yet would hold the file against its successor.
+        let _ = fs::remove_file(self.data().join("postmaster.pid"));
+        let mut keeper = Command::new("sh");
+        keeper.args(["-c", KEEPER, "keeper"]).arg(self.folder.path());
+        keeper.arg(self.binaries.join("postgres")).arg("-D").arg(self.data());
+        for (name, value) in self.server_settings() {
+            keeper.arg("-c").arg(format!("{name}={value}"));
+        }
+        // A group of its own: Ctrl-C in a terminal is for the process that started it.
+        keeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        self.unprivileged(&mut keeper);
+        let keeper = keeper.spawn().map_err(|error| Error::failed("sh", error))?;
+        self.keeper = Some(keeper);
+        self.wait_until_it_answers()
+    }
+
+    fn server_settings(&self) -> Vec<(String, String)> {
+        let folder = self.folder.path().display().to_string();
+        let own = [
+            ("port", self.port.to_string()),
+            ("listen_addresses", "127.0.0.1".to_owned()),
+            ("unix_socket_directories", folder),
+            ("max_connections", "200".to_owned()),
+        ];
+        let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
+        own.chain(self.settings.server.iter().cloned()).collect()
+    }
+
+    fn wait_until_it_answers(&self) -> Result<(), Error> {
+        let since = Instant::now();
+        let maintenance = self.url("postgres");
+        loop {
+            let mut ready = self.command("pg_isready");
+            ready.args(["--quiet", "--dbname", &maintenance]);
+            if ready.status().is_ok_and(|status| status.success()) {
+                return Ok(());
+            }
+            if since.elapsed() > START_MAX {
+                let log = fs::read_to_string(self.folder.path().join("server.log"));
+                return Err(Error::failed("postgres", log.unwrap_or_default()));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn end(&mut self, how: &str) -> Result<(), Error> {
+        use std::io::Write as _;
+        let Some(mut keeper) = self.keeper.take() else { return Ok(()) };
+        if let Some(mut input) = keeper.stdin.take() {
+            // A keeper that is gone has ended the server already.
+            let _ = input.write_all(how.as_bytes());
+        }
+        keeper.wait().map(drop).map_err(|error| Error::failed("the keeper", error))
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.binaries.join(program));
+        self.unprivileged(&mut command);
+        command
+    }
+
+    fn unprivileged(&self, command: &mut Command) {
+        command.current_dir(self.folder.path()).env("HOME", self.folder.path());
+        if fs::metadata(self.folder.path()).is_ok_and(|folder| folder.uid() == UNPRIVILEGED) {
+            command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // The folder is removed by its own drop, once nobody writes into it any more.
+        let _ = self.end("stop\n");
+    }
+}
+
+/// Creates a database on a server that was given by its URL.
+pub(crate) fn create_database_at(url: &str, name: &str) -> Result<String, Error> {
+    let createdb = binaries::folder().map(|folder| folder.join("createdb"));
+    let createdb = createdb.unwrap_or_else(|_| PathBuf::from("createdb"));
+    run(Command::new(createdb).arg(format!("--maintenance-db={url}")).arg(name))?;
+    let (server, _) = url.rsplit_once('/').unwrap_or((url, ""));
+    let query = url.split_once('?').map_or(String::new(), |(_, query)| format!("?{query}"));
+    Ok(format!("{server}/{name}{query}"))
+}
+
+fn is_root(own_folder: &Path) -> bool {
+    fs::metadata(own_folder).is_ok_and(|folder| folder.uid() == 0)
+}
+
+fn free_port() -> Result<u16, Error> {
+    let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    listener
+        .map(|address| address.port())
+        .map_err(|error| Error::failed("finding a free port", error))
+}
+
+fn run(command: &mut Command) -> Result<(), Error> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.stdin(Stdio::null()).output();
+    match output {
+        Ok(Output { status, .. }) if status.success() => Ok(()),
+        Ok(Output { stdout, stderr, .. }) => {
+            let said = [stdout, stderr].concat();
+            Err(Error::failed(&program, String::from_utf8_lossy(&said).trim()))
+        }
+        Err(error) => Err(Error::failed(&program, error)),
+    }
+}

@@ -1,0 +1,93 @@
+//! A private PostgreSQL cluster for tests and demos.
+//!
+//! It runs from the server binaries of the machine, on a free loopback port, in a folder of its
+//! own, as an unprivileged user where the process is root. A keeper process ends it and removes
+//! the folder as soon as the process that started it is gone, however that came about: it waits
+//! for the end of a pipe that only that process holds.
+//!
+//! ```no_run
+//! let url = throwaway_postgres::fresh_database()?; // postgres://saga@127.0.0.1:54321/test_1
+//! # Ok::<(), throwaway_postgres::Error>(())
+//! ```
+
+mod binaries;
+mod cluster;
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub use cluster::{Cluster, Settings};
+
+/// Set to a URL, tests use the server there instead of a cluster of their own.
+pub const URL_VARIABLE: &str = "SAGA_TEST_POSTGRES_URL";
+
+/// Why there is no server to test with.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The server's programs are not installed.
+    #[error(
+        "PostgreSQL's server programs were not found (looked for `initdb` in the folder that `pg_config --bindir` names, in /usr/lib/postgresql/*/bin and the like, and in PATH): install the package `postgresql` (on Debian and Ubuntu: apt-get install postgresql), or set {URL_VARIABLE} to the URL of a server that may be used"
+    )]
+    NotInstalled,
+    /// A program of the server failed.
+    #[error("{program} failed: {why}")]
+    Failed {
+        /// The program.
+        program: String,
+        /// What it said.
+        why: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn failed(program: &str, why: impl ToString) -> Self {
+        Self::Failed { program: program.to_owned(), why: why.to_string() }
+    }
+}
+
+/// A new, empty database, and the URL of it: on the server that [`URL_VARIABLE`] names, else on a
+/// cluster that all callers in this process share.
+///
+/// # Errors
+/// [`Error`] saying what to install, or what a program said.
+pub fn fresh_database() -> Result<String, Error> {
+    static SHARED: OnceLock<Result<Cluster, Error>> = OnceLock::new();
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("saga_test_{}_{count}", std::process::id());
+    if let Ok(url) = std::env::var(URL_VARIABLE) {
+        return cluster::create_database_at(&url, &name);
+    }
+    let shared = SHARED.get_or_init(|| Cluster::start(&Settings::default()));
+    shared.as_ref().map_err(Clone::clone)?.create_database(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    fn answers(url: &str) -> bool {
+        let psql = Command::new("psql").args([url, "-Atc", "SELECT 1"]).output();
+        psql.is_ok_and(|output| output.stdout.starts_with(b"1"))
+    }
+
+    #[test]
+    fn each_caller_gets_an_empty_database_of_its_own() {
+        let (first, second) = (fresh_database().unwrap(), fresh_database().unwrap());
+        assert_ne!(first, second);
+        assert!(answers(&first) && answers(&second));
+    }
+
+    #[test]
+    fn a_cluster_can_be_crashed_and_started_again_and_leaves_nothing_behind() {
+        let mut cluster = Cluster::start(&Settings::default()).unwrap();
+        let (folder, url) = (cluster.folder().to_owned(), cluster.create_database("kept").unwrap());
+        cluster.crash().unwrap();
+        assert!(!answers(&url));
+        cluster.restart().unwrap();
+        assert!(answers(&url));
+        drop(cluster);
+        assert!(!folder.exists());
+    }
+}
