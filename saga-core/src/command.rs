@@ -121,8 +121,14 @@ pub enum Refusal {
     },
     #[error("the saga has ended ({verdict}): a verdict is final")]
     Ended { verdict: String },
-    #[error("pivot {step} was handed out, so the saga only goes forward: stop is possible, or skip once the pivot has failed")]
+    #[error(
+        "step {step} was handed out, so the saga only goes forward: stop is possible, or skip once it has failed"
+    )]
     PivotHandedOut { step: String },
+    #[error(
+        "the saga is in backward recovery already: retry or skip what does not succeed, or stop"
+    )]
+    CompensatingAlready,
     #[error("nothing is waiting to be retried")]
     NothingToRetry,
     #[error("there is no step {step:?}: the steps are {known:?}")]
@@ -135,6 +141,10 @@ pub enum Refusal {
     Paused,
     #[error("the saga is not paused")]
     NotPaused,
+    #[error(
+        "the log of the saga cannot be replayed ({why}): restore it, then ask again under a new request id"
+    )]
+    LogDamaged { why: String },
 }
 
 fn some_field() -> &'static str {

@@ -3,6 +3,9 @@
 mod check;
 mod spec;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,7 +181,8 @@ impl DefinitionBuilder {
             }
         }
         let deadline_ms = self.deadline.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
-        let spec = DefinitionSpec { name: self.name, version: self.version, deadline_ms, steps: specs };
+        let spec =
+            DefinitionSpec { name: self.name, version: self.version, deadline_ms, steps: specs };
         faults.extend(spec.faults());
         faults.extend(check::reads(&spec, &steps));
         if !faults.is_empty() {

@@ -192,17 +192,23 @@ impl Event {
         let name = |step: &StepIndex| spec.name_of(*step);
         match self {
             Self::SagaStarted(started) => format!("saga {} started", started.definition),
-            Self::StepReceived { step, attempt } => format!("step {} received (attempt {attempt})", name(step)),
+            Self::StepReceived { step, attempt } => {
+                format!("step {} received (attempt {attempt})", name(step))
+            }
             Self::StepProcessed { step, .. } => format!("step {} processed", name(step)),
             Self::StepFailed { step, failure, retry_at } => {
                 format!("step {} failed, {failure}{}", name(step), again(retry_at))
             }
-            Self::StepRejected { step, rejection } => format!("step {} failed, {rejection}", name(step)),
+            Self::StepRejected { step, rejection } => {
+                format!("step {} failed, {rejection}", name(step))
+            }
             Self::CallHeld { step, op, until } => {
                 format!("{op} of step {} held back by its breaker until {until}", name(step))
             }
             Self::WorkerLost => "worker lost".to_owned(),
-            Self::RecoveryBegan { cause } => format!("backward recovery began: {}", cause.describe(spec)),
+            Self::RecoveryBegan { cause } => {
+                format!("backward recovery began: {}", cause.describe(spec))
+            }
             Self::CompensationReceived { step, attempt } => {
                 format!("step {} compensating (attempt {attempt})", name(step))
             }
@@ -218,7 +224,8 @@ impl Event {
 }
 
 fn again(retry_at: &Option<Timestamp>) -> String {
-    retry_at.map_or_else(|| "; no further attempt".to_owned(), |at| format!("; next attempt at {at}"))
+    retry_at
+        .map_or_else(|| "; no further attempt".to_owned(), |at| format!("; next attempt at {at}"))
 }
 
 impl RecoveryCause {
@@ -276,13 +283,17 @@ impl StuckReason {
                 format!("the attempts of retriable step {name} are spent: retry, skip or stop")
             }
             Self::RetriableRejected { .. } => {
-                format!("retriable step {name} was rejected, which it must not be: retry, skip or stop")
+                format!(
+                    "retriable step {name} was rejected, which it must not be: retry, skip or stop"
+                )
             }
             Self::CompensationSpent { .. } => format!(
                 "the compensation of step {name} does not succeed: mend the participant and retry, or skip or stop (its effect remains)"
             ),
             Self::Poison { losses } => {
-                format!("{losses} workers in a row died while driving it: find the cause, then retry or stop")
+                format!(
+                    "{losses} workers in a row died while driving it: find the cause, then retry or stop"
+                )
             }
             Self::LogFull { transitions } => {
                 format!("its log has reached {transitions} transitions: stop it")

@@ -144,9 +144,7 @@ impl FromStr for WorkerId {
 serde_as_text!(SagaId, WorkerId, IdempotencyKey);
 
 /// The position of a step in its definition, counted from 0.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct StepIndex(pub u16);
 
@@ -210,7 +208,9 @@ impl FromStr for IdempotencyKey {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// Not a saga id.
-    #[error("saga id {0:?} is not a UUID: expected 36 characters like 0192d3a4-5b6c-7d8e-9fa0-b1c2d3e4f5a6")]
+    #[error(
+        "saga id {0:?} is not a UUID: expected 36 characters like 0192d3a4-5b6c-7d8e-9fa0-b1c2d3e4f5a6"
+    )]
     SagaId(String),
     /// Not a worker id.
     #[error("worker id {0:?} is not a UUID")]
@@ -232,7 +232,8 @@ fn shorten(text: &str) -> String {
 
 fn write_uuid(value: u128, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let group = |shift: u32, bits: u32| (value >> shift) & ((1 << bits) - 1);
-    let (a, b, c, d, e) = (group(96, 32), group(80, 16), group(64, 16), group(48, 16), group(0, 48));
+    let (a, b, c, d, e) =
+        (group(96, 32), group(80, 16), group(64, 16), group(48, 16), group(0, 48));
     write!(f, "{a:08x}-{b:04x}-{c:04x}-{d:04x}-{e:012x}")
 }
 
@@ -263,7 +264,9 @@ mod tests {
 
     #[test]
     fn a_text_that_is_no_uuid_is_refused_with_what_was_expected() {
-        for hostile in ["", "x", "0192d3a45b6c7d8e9fa0b1c2d3e4f5a6", "é92d3a4-5b6c-7d8e-9fa0-b1c2d3e4f5a6"] {
+        for hostile in
+            ["", "x", "0192d3a45b6c7d8e9fa0b1c2d3e4f5a6", "é92d3a4-5b6c-7d8e-9fa0-b1c2d3e4f5a6"]
+        {
             let error = hostile.parse::<SagaId>().expect_err(hostile);
             assert!(error.to_string().contains("expected 36 characters"), "{error}");
         }
@@ -272,9 +275,11 @@ mod tests {
     #[test]
     fn an_idempotency_key_must_be_short_and_printable() {
         assert!(IdempotencyKey::new("order-17").is_ok());
-        for (hostile, why) in
-            [("".to_owned(), "is empty"), ("k".repeat(256), "256 bytes"), ("a\nb".to_owned(), "control")]
-        {
+        for (hostile, why) in [
+            ("".to_owned(), "is empty"),
+            ("k".repeat(256), "256 bytes"),
+            ("a\nb".to_owned(), "control"),
+        ] {
             let error = IdempotencyKey::new(hostile).expect_err(why);
             assert!(error.to_string().contains(why), "{error}");
         }

@@ -66,8 +66,8 @@ pub use context::{
     StepContext, StepOutput, TypeKey,
 };
 pub use definition::{
-    Definition, DefinitionBuilder, DefinitionError, DefinitionRef, DefinitionSpec, Fault, Stage, StepKind,
-    StepSpec, parallel,
+    Definition, DefinitionBuilder, DefinitionError, DefinitionRef, DefinitionSpec, Fault, Stage,
+    StepKind, StepSpec, parallel,
 };
 pub use digest::Digest;
 pub use event::{Event, RecoveryCause, SagaStarted, StuckReason};
@@ -78,8 +78,8 @@ pub use payload::{PAYLOAD_BYTES_MAX, Payload, PayloadError};
 pub use policy::breaker::{Admission, Breaker, BreakerPolicy, BreakerState, CallResult, Permit};
 pub use policy::retry::RetryPolicy;
 pub use saga::{
-    HandleError, IllegalTransition, Next, Phase, PlannedCall, ReplayError, Saga, StartRequest, Status,
-    StepLedger, StepState, Stimulus, WaitReason,
+    HandleError, IllegalTransition, Next, Phase, PlannedCall, ReplayError, Saga, StartRequest,
+    Status, StepLedger, StepState, Stimulus, WaitReason,
 };
 pub use step::{Call, Handler, Step, StepCalls};
 pub use store::{MemoryStore, Store};

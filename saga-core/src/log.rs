@@ -108,7 +108,9 @@ pub enum LogError {
         why: String,
     },
     /// A row is missing or stands twice.
-    #[error("log row {found} stands where row {expected} was expected: a row is missing or was moved")]
+    #[error(
+        "log row {found} stands where row {expected} was expected: a row is missing or was moved"
+    )]
     Gap {
         /// The expected position.
         expected: u64,

@@ -99,7 +99,9 @@ pub enum PayloadError {
         why: String,
     },
     /// The value is larger than the bound.
-    #[error("the value is {bytes} bytes of JSON, the bound is {bytes_max}: pass a reference to large data instead")]
+    #[error(
+        "the value is {bytes} bytes of JSON, the bound is {bytes_max}: pass a reference to large data instead"
+    )]
     TooBig {
         /// Its size.
         bytes: usize,

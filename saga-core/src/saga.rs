@@ -41,6 +41,7 @@ mod apply;
 mod commands;
 mod decide;
 mod ledger;
+mod status;
 mod wait;
 
 #[cfg(test)]
@@ -51,6 +52,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub use ledger::{StepLedger, StepState};
+pub use status::Status;
 pub use wait::WaitReason;
 
 use crate::command::{Command, Refusal};
@@ -89,24 +91,6 @@ pub enum Phase {
     Forward,
     /// Compensating, last to first.
     Backward,
-}
-
-/// Where a saga stands, for queries and people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Status {
-    /// Moving forward.
-    Running,
-    /// In backward recovery.
-    Compensating,
-    /// Alive, and needs a person.
-    Stuck,
-    /// Ended: every effect is present.
-    Completed,
-    /// Ended: every possible effect was undone.
-    Compensated,
-    /// Ended by an operator, with effects that remain.
-    Stopped,
 }
 
 /// Something the machine is told.
@@ -255,7 +239,11 @@ impl Saga {
     ///
     /// # Errors
     /// [`ReplayError`] naming the first row that does not fit.
-    pub fn replay(id: SagaId, spec: Arc<DefinitionSpec>, log: &[LogRow]) -> Result<Self, ReplayError> {
+    pub fn replay(
+        id: SagaId,
+        spec: Arc<DefinitionSpec>,
+        log: &[LogRow],
+    ) -> Result<Self, ReplayError> {
         let (first, rest) = log.split_first().ok_or(ReplayError::NoStart)?;
         let opening = LogHead::default().open(first)?;
         let Some((Event::SagaStarted(started), events)) = opening.events.split_first() else {
@@ -278,7 +266,10 @@ impl Saga {
 
     fn absorb(&mut self, seq: u64, at: Timestamp, events: &[Event]) -> Result<(), ReplayError> {
         let mut apply = |event| self.apply(at, event);
-        events.iter().try_for_each(&mut apply).map_err(|source| ReplayError::Illegal { seq, source })
+        events
+            .iter()
+            .try_for_each(&mut apply)
+            .map_err(|source| ReplayError::Illegal { seq, source })
     }
 
     /// Seals events that this saga has just gone through as the next row of its log.
@@ -317,7 +308,7 @@ impl Saga {
 
     /// The next moment at which time alone can change something: a retry, a breaker's word, the deadline.
     pub fn wake_at(&self) -> Option<Timestamp> {
-        let free = self.stuck.is_none() && self.paused.is_none();
+        let free = self.ended.is_none() && self.stuck.is_none() && self.paused.is_none();
         let open = self.open_calls().filter(|_| free);
         let wakes = open.filter_map(|call| self.steps[call.step.usize()].wake_at);
         wakes.chain(self.deadline_ahead()).min()
@@ -336,10 +327,12 @@ impl Saga {
     /// Whether a step of the present stage still needs this call.
     fn wants(&self, step: StepIndex, op: Op) -> bool {
         let ledger = &self.steps[step.usize()];
-        !ledger.spent && !ledger.in_flight() && match op {
-            Op::Action => matches!(ledger.state, StepState::Pending | StepState::Failed),
-            Op::Compensation => self.to_compensate(step),
-        }
+        !ledger.spent
+            && !ledger.in_flight()
+            && match op {
+                Op::Action => matches!(ledger.state, StepState::Pending | StepState::Failed),
+                Op::Compensation => self.to_compensate(step),
+            }
     }
 
     /// The first stage with a step that is not processed.
@@ -390,7 +383,11 @@ impl Saga {
 
     /// The effect of every step, by name.
     fn effects(&self) -> impl Iterator<Item = (&str, Effect)> + Clone {
-        self.spec.steps.iter().zip(&self.steps).map(|(step, ledger)| (step.name.as_str(), ledger.effect()))
+        self.spec
+            .steps
+            .iter()
+            .zip(&self.steps)
+            .map(|(step, ledger)| (step.name.as_str(), ledger.effect()))
     }
 
     /// Its identity.
@@ -437,18 +434,6 @@ impl Saga {
     pub fn has_accepted(&self, request_id: &IdempotencyKey) -> bool {
         self.commands.contains(request_id)
     }
-
-    /// Where it stands.
-    pub fn status(&self) -> Status {
-        match (&self.ended, &self.stuck, self.phase) {
-            (Some((_, Verdict::Completed)), ..) => Status::Completed,
-            (Some((_, Verdict::Compensated)), ..) => Status::Compensated,
-            (Some((_, Verdict::Stopped { .. })), ..) => Status::Stopped,
-            (None, Some(_), _) => Status::Stuck,
-            (None, None, Phase::Forward) => Status::Running,
-            (None, None, Phase::Backward) => Status::Compensating,
-        }
-    }
 }
 
 /// What a caller gives to start a saga.
@@ -460,44 +445,4 @@ pub struct StartRequest {
     pub key: Option<IdempotencyKey>,
     /// W3C trace context of the caller.
     pub traceparent: Option<String>,
-}
-
-impl Status {
-    /// All of them, in the order of the life of a saga.
-    pub const ALL: [Self; 6] = [
-        Self::Running,
-        Self::Compensating,
-        Self::Stuck,
-        Self::Completed,
-        Self::Compensated,
-        Self::Stopped,
-    ];
-
-    /// The word for it in SQL, JSON and on screens.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Compensating => "compensating",
-            Self::Stuck => "stuck",
-            Self::Completed => "completed",
-            Self::Compensated => "compensated",
-            Self::Stopped => "stopped",
-        }
-    }
-
-    /// The status of this name.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|status| status.as_str() == text)
-    }
-
-    /// Whether the saga has not ended.
-    pub const fn is_alive(self) -> bool {
-        matches!(self, Self::Running | Self::Compensating | Self::Stuck)
-    }
-}
-
-impl std::fmt::Display for Status {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
 }

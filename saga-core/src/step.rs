@@ -144,7 +144,8 @@ impl Step {
     {
         let mut step = Self::of_kind(name, StepKind::Compensatable, action);
         step.compensation_reads = C::reads();
-        step.calls.compensation = Some(Arc::new(HandlerCall(compensation, std::marker::PhantomData)));
+        step.calls.compensation =
+            Some(Arc::new(HandlerCall(compensation, std::marker::PhantomData)));
         step
     }
 
@@ -201,7 +202,11 @@ impl Step {
         step
     }
 
-    fn calls_of_kind<Out: Any>(name: impl Into<String>, kind: StepKind, action: Arc<dyn Call>) -> Self {
+    fn calls_of_kind<Out: Any>(
+        name: impl Into<String>,
+        kind: StepKind,
+        action: Arc<dyn Call>,
+    ) -> Self {
         let retry = match kind {
             StepKind::Compensatable => RetryPolicy::ACTION,
             StepKind::Pivot | StepKind::Retriable => RetryPolicy::PERSISTENT,

@@ -4,7 +4,7 @@
 //! never look into events. What they have to guarantee is written at each
 //! method and tested by the `conformance` suite, which every store must pass.
 
-#[cfg(feature = "conformance")]
+#[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod memory;
 
@@ -37,9 +37,10 @@ pub trait SagaLog: Send + Sync + 'static {
     /// The number of buckets, fixed when the store was initialised.
     fn buckets(&self) -> u16;
 
-    /// Starts a saga, once for every (definition name, idempotency key).
+    /// Starts a saga, once for every (definition name, idempotency key) and once for every id.
     ///
-    /// Whatever races, exactly one caller is told [`StartOutcome::Created`].
+    /// Whatever races, exactly one caller is told [`StartOutcome::Created`]. A caller that never
+    /// learnt the outcome may repeat the start as it was.
     async fn start(&self, saga: NewSaga) -> Result<StartOutcome, StoreError>;
 
     /// Appends one row and writes the state row, in one transaction, if the
@@ -82,7 +83,9 @@ pub trait Leases: Send + Sync + 'static {
     async fn retire(&self, worker: WorkerId) -> Result<(), StoreError>;
 
     /// Takes over sagas that are due and owned by nobody, or owned by a worker whose lease
-    /// has run out; at most `limit`, and only of the given definitions.
+    /// has run out; at most `limit`, and only of the given definitions. However much of one
+    /// definition is due, those of another have their turn within as many claims as there are
+    /// definitions.
     ///
     /// Every saga taken has its epoch raised by one and its claims counted up;
     /// no two callers are ever given the same epoch of a saga.
@@ -120,7 +123,11 @@ pub trait Inbox: Send + Sync + 'static {
     async fn submit(&self, id: SagaId, command: &Command) -> Result<SubmitOutcome, StoreError>;
 
     /// Unanswered commands for sagas owned by this worker, at most `limit`.
-    async fn pending(&self, worker: WorkerId, limit: u32) -> Result<Vec<(SagaId, Command)>, StoreError>;
+    async fn pending(
+        &self,
+        worker: WorkerId,
+        limit: u32,
+    ) -> Result<Vec<(SagaId, Command)>, StoreError>;
 
     /// Unanswered commands for one saga, oldest first.
     async fn commands(&self, id: SagaId) -> Result<Vec<Command>, StoreError>;
@@ -358,7 +365,10 @@ pub enum AppendError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// This version exists with another structure.
-    #[error("definition {definition} was changed under the same version, but sagas may be running on the one on record: give it a new version.{}", diff(stored, offered))]
+    #[error(
+        "definition {definition} was changed under the same version, but sagas may be running on the one on record: give it a new version.{}",
+        diff(stored, offered)
+    )]
     Changed {
         /// Which.
         definition: DefinitionRef,
@@ -375,12 +385,15 @@ pub enum PublishError {
 /// The steps of two structures, one per line, marked `-` on record and `+` offered.
 fn diff(stored: &DefinitionSpec, offered: &DefinitionSpec) -> String {
     let lines = |spec: &DefinitionSpec| -> Vec<String> {
-        let line = |step: &crate::StepSpec| format!("{} ({}, stage {})", step.name, step.kind, step.stage);
+        let line =
+            |step: &crate::StepSpec| format!("{} ({}, stage {})", step.name, step.kind, step.stage);
         spec.steps.iter().map(line).collect()
     };
     let (stored, offered) = (lines(stored), lines(offered));
-    let gone = stored.iter().filter(|line| !offered.contains(line)).map(|line| format!("\n  - {line}"));
-    let new = offered.iter().filter(|line| !stored.contains(line)).map(|line| format!("\n  + {line}"));
+    let gone =
+        stored.iter().filter(|line| !offered.contains(line)).map(|line| format!("\n  - {line}"));
+    let new =
+        offered.iter().filter(|line| !stored.contains(line)).map(|line| format!("\n  + {line}"));
     let changes: String = gone.chain(new).collect();
     if changes.is_empty() { "\n  the order of the steps differs".to_owned() } else { changes }
 }

@@ -29,7 +29,10 @@ fn bullets(faults: &[Fault]) -> String {
 
 /// One thing wrong with a definition.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the message of each variant says what it is and its fields name the culprits")]
+#[expect(
+    missing_docs,
+    reason = "the message of each variant says what it is and its fields name the culprits"
+)]
 pub enum Fault {
     #[error("the definition's name {name:?} {why}")]
     Name { name: String, why: String },
@@ -47,21 +50,33 @@ pub enum Fault {
     StepName { step: String, why: String },
     #[error("step {step:?} stands {count} times: expected every name once")]
     DuplicateStep { step: String, count: usize },
-    #[error("step {step:?} is {kind} and comes after {earlier_kind} {earlier:?}: expected the order compensatable*, pivot?, retriable*")]
+    #[error(
+        "step {step:?} is {kind} and comes after {earlier_kind} {earlier:?}: expected the order compensatable*, pivot?, retriable*"
+    )]
     Order { step: String, kind: StepKind, earlier: String, earlier_kind: StepKind },
-    #[error("parallel group of {steps:?} mixes kinds or holds a pivot: expected only compensatable or only retriable steps")]
+    #[error(
+        "parallel group of {steps:?} mixes kinds or holds a pivot: expected only compensatable or only retriable steps"
+    )]
     MixedGroup { steps: Vec<String> },
     #[error("step {step:?}: {field} is {value} ms: expected 1 to {TIMEOUT_MS_MAX}")]
     Timeout { step: String, field: &'static str, value: u64 },
     #[error("step {step:?}: {field} {why}")]
     Policy { step: String, field: &'static str, why: String },
-    #[error("participant {participant:?} has different breaker policies in {steps:?}: its breaker is shared, so give all the same")]
+    #[error(
+        "participant {participant:?} has different breaker policies in {steps:?}: its breaker is shared, so give all the same"
+    )]
     Breaker { participant: String, steps: Vec<String> },
-    #[error("the {op} of step {step:?} reads the output {wanted}, which no earlier step gives: expected one of the earlier steps to return it")]
+    #[error(
+        "the {op} of step {step:?} reads the output {wanted}, which no earlier step gives: expected one of the earlier steps to return it"
+    )]
     UnknownOutput { step: String, op: &'static str, wanted: &'static str },
-    #[error("the {op} of step {step:?} reads the output {wanted}, which steps {givers:?} all give: let each return a type of its own")]
+    #[error(
+        "the {op} of step {step:?} reads the output {wanted}, which steps {givers:?} all give: let each return a type of its own"
+    )]
     AmbiguousOutput { step: String, op: &'static str, wanted: &'static str, givers: Vec<String> },
-    #[error("the compensation of step {step:?} reads its own output {wanted} as certain: take Option<Output<_>>, since the action may never have happened")]
+    #[error(
+        "the compensation of step {step:?} reads its own output {wanted} as certain: take Option<Output<_>>, since the action may never have happened"
+    )]
     CertainOutput { step: String, wanted: &'static str },
 }
 
@@ -95,13 +110,17 @@ impl DefinitionSpec {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         self.steps.iter().for_each(|step| *counts.entry(&step.name).or_default() += 1);
         let twice = counts.into_iter().filter(|(_, count)| *count > 1);
-        faults.extend(twice.map(|(step, count)| Fault::DuplicateStep { step: step.to_owned(), count }));
+        faults.extend(
+            twice.map(|(step, count)| Fault::DuplicateStep { step: step.to_owned(), count }),
+        );
     }
 
     fn order(&self, faults: &mut Vec<Fault>) {
         for (earlier, step) in self.steps.iter().zip(self.steps.iter().skip(1)) {
             let legal = match step.kind {
-                StepKind::Compensatable | StepKind::Pivot => earlier.kind == StepKind::Compensatable,
+                StepKind::Compensatable | StepKind::Pivot => {
+                    earlier.kind == StepKind::Compensatable
+                }
                 StepKind::Retriable => true,
             };
             // Two pivots side by side in one group are reported as a mixed group.
@@ -117,7 +136,8 @@ impl DefinitionSpec {
     }
 
     fn groups(&self, faults: &mut Vec<Fault>) {
-        for group in self.steps.chunk_by(|a, b| a.stage == b.stage).filter(|group| group.len() > 1) {
+        for group in self.steps.chunk_by(|a, b| a.stage == b.stage).filter(|group| group.len() > 1)
+        {
             let first = group[0].kind;
             if first == StepKind::Pivot || group.iter().any(|step| step.kind != first) {
                 let steps = group.iter().map(|step| step.name.clone()).collect();
@@ -149,7 +169,11 @@ impl super::spec::StepSpec {
             faults.push(Fault::StepName { step: step(), why });
         }
         if self.participant.is_empty() || self.participant.len() > 2 * NAME_LEN_MAX + 1 {
-            let why = format!("{:?} is empty or longer than {} bytes", self.participant, 2 * NAME_LEN_MAX + 1);
+            let why = format!(
+                "{:?} is empty or longer than {} bytes",
+                self.participant,
+                2 * NAME_LEN_MAX + 1
+            );
             faults.push(Fault::Policy { step: step(), field: "participant", why });
         }
         for (field, value) in
@@ -159,7 +183,9 @@ impl super::spec::StepSpec {
                 faults.push(Fault::Timeout { step: step(), field, value });
             }
         }
-        for (field, policy) in [("retry", &self.retry), ("compensation retry", &self.compensation_retry)] {
+        for (field, policy) in
+            [("retry", &self.retry), ("compensation retry", &self.compensation_retry)]
+        {
             if let Some(why) = policy.fault() {
                 faults.push(Fault::Policy { step: step(), field, why: why.to_owned() });
             }
@@ -173,7 +199,9 @@ impl super::spec::StepSpec {
 /// What is wrong with a name that goes into URLs, metrics and file names.
 fn name_fault(name: &str) -> Option<String> {
     if name.is_empty() {
-        return Some("is empty: expected 1 to 64 lower-case letters, digits and hyphens".to_owned());
+        return Some(
+            "is empty: expected 1 to 64 lower-case letters, digits and hyphens".to_owned(),
+        );
     }
     if name.len() > NAME_LEN_MAX {
         return Some(format!("is {} bytes long: expected at most {NAME_LEN_MAX}", name.len()));
@@ -189,7 +217,9 @@ pub(super) fn reads(spec: &DefinitionSpec, steps: &[Step]) -> Vec<Fault> {
     for (at, step) in steps.iter().enumerate() {
         let stage = spec.steps[at].stage;
         let mut givers: HashMap<TypeKey, Vec<String>> = HashMap::new();
-        for (earlier, other) in spec.steps.iter().zip(steps).filter(|(other, _)| other.stage < stage) {
+        for (earlier, other) in
+            spec.steps.iter().zip(steps).filter(|(other, _)| other.stage < stage)
+        {
             givers.entry(other.gives()).or_default().push(earlier.name.clone());
         }
         let name = &spec.steps[at].name;

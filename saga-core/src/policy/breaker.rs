@@ -220,7 +220,10 @@ impl Breaker {
         };
         let share_reached = u64::from(failures) * 100
             >= u64::from(calls) * u64::from(self.policy.failure_percent_min);
-        if failures >= self.policy.failures_to_open && calls >= self.policy.calls_min && share_reached {
+        if failures >= self.policy.failures_to_open
+            && calls >= self.policy.calls_min
+            && share_reached
+        {
             self.open(now);
         }
     }
@@ -297,9 +300,12 @@ impl Window {
         slot.calls = slot.calls.saturating_add(1);
         slot.failures = slot.failures.saturating_add(u32::from(failed));
         let oldest = number - SLOTS as i64;
-        self.slots.iter().filter(|slot| slot.number > oldest).fold((0, 0), |(calls, failures), slot| {
-            (calls.saturating_add(slot.calls), failures.saturating_add(slot.failures))
-        })
+        self.slots.iter().filter(|slot| slot.number > oldest).fold(
+            (0, 0),
+            |(calls, failures), slot| {
+                (calls.saturating_add(slot.calls), failures.saturating_add(slot.failures))
+            },
+        )
     }
 }
 

@@ -86,7 +86,9 @@ impl RetryPolicy {
             return Some("attempts_max is 0: expected at least 1");
         }
         if self.multiplier_percent < 100 {
-            return Some("multiplier_percent is under 100, so delays would shrink: expected at least 100");
+            return Some(
+                "multiplier_percent is under 100, so delays would shrink: expected at least 100",
+            );
         }
         None
     }
@@ -107,7 +109,8 @@ mod tests {
     #[test]
     fn delays_stay_under_the_doubling_bound_and_the_cap() {
         let policy = RetryPolicy::new(10, Duration::from_secs(2)).capped(Duration::from_secs(9));
-        for (attempt, bound) in [(1, 2_000), (2, 4_000), (3, 8_000), (4, 9_000), (u32::MAX, 9_000)] {
+        for (attempt, bound) in [(1, 2_000), (2, 4_000), (3, 8_000), (4, 9_000), (u32::MAX, 9_000)]
+        {
             assert_eq!(policy.bound_ms(attempt), bound);
             for seed in 0..500 {
                 assert!(policy.delay(attempt, seed) <= Duration::from_millis(bound));

@@ -1,7 +1,8 @@
 //! The only place where a saga changes. Every legal transition is one arm.
 
-use super::{IllegalTransition, Phase, Saga, StepState};
+use super::{IllegalTransition, Phase, PlannedCall, Saga, StepState};
 use crate::command::{Assume, Command, CommandAction};
+use crate::context::Op;
 use crate::event::Event;
 use crate::failure::Failure;
 use crate::id::StepIndex;
@@ -53,6 +54,10 @@ impl Saga {
                 let ledger = self.enter(at, *step, StepState::CompensationFailed);
                 ledger.last_error = Some(failure.clone());
                 (ledger.wake_at, ledger.spent) = (*retry_at, retry_at.is_none());
+                ledger.doubt = match failure {
+                    Failure::Transient(_) => true,
+                    Failure::Rejected(rejection) => ledger.doubt && !rejection.settled,
+                };
             }
             Event::SagaStuck { reason } => self.stuck = Some(reason.clone()),
             Event::CommandAccepted(command) => self.obey(at, command),
@@ -61,10 +66,15 @@ impl Saga {
         Ok(())
     }
 
-    fn enter(&mut self, at: Timestamp, step: StepIndex, state: StepState) -> &mut super::StepLedger {
+    fn enter(
+        &mut self,
+        at: Timestamp,
+        step: StepIndex,
+        state: StepState,
+    ) -> &mut super::StepLedger {
         let ledger = &mut self.steps[step.usize()];
         (ledger.state, ledger.changed_at) = (state, Some(at));
-        (ledger.wake_at, ledger.held) = (None, false);
+        (ledger.wake_at, ledger.held, ledger.spent) = (None, false, false);
         ledger
     }
 
@@ -81,10 +91,10 @@ impl Saga {
         }
     }
 
-    /// Turns backward: what was spent or waited for forward no longer matters.
+    /// Turns backward: what was spent, waited for or fatal forward no longer matters.
     fn turn(&mut self) {
         self.phase = Phase::Backward;
-        self.stuck = None;
+        (self.stuck, self.losses) = (None, 0);
         self.renew_budgets();
     }
 
@@ -115,7 +125,10 @@ impl Saga {
                         let ledger = self.enter(at, step, StepState::Failed);
                         (ledger.doubt, ledger.spent) = (false, true);
                     }
-                    Assume::EffectRemains => self.steps[step.usize()].left = true,
+                    Assume::EffectRemains => {
+                        let ledger = &mut self.steps[step.usize()];
+                        (ledger.left, ledger.spent) = (true, false);
+                    }
                 }
             }
             CommandAction::Pause => self.paused = Some(command.clone()),
@@ -147,9 +160,9 @@ impl Saga {
                 state(step)?;
                 self.permit_call(*step, Phase::Backward, *attempt)
             }
-            Event::CallHeld { step, .. } => {
+            Event::CallHeld { step, op, .. } => {
                 state(step)?;
-                self.permit_open(*step)
+                self.permit_open(PlannedCall { step: *step, op: *op })
             }
             Event::StepProcessed { step, .. }
             | Event::StepFailed { step, .. }
@@ -163,9 +176,12 @@ impl Saga {
             Event::RecoveryBegan { .. } if self.pivot_handed_out() => {
                 Err("the pivot was handed out".to_owned())
             }
-            Event::SagaStuck { .. } if self.stuck.is_some() => Err("the saga is stuck already".to_owned()),
             Event::SagaEnded { verdict } => self.permit_end(verdict),
-            Event::CommandAccepted(command) => self.accepts(command).map_err(|refusal| refusal.to_string()),
+            Event::CommandAccepted(command) => {
+                self.accepts(command).map_err(|refusal| refusal.to_string())
+            }
+            // A later reason replaces an earlier one: whoever finds that a saga cannot even be
+            // replayed does not know whether it is stuck already.
             Event::WorkerLost | Event::RecoveryBegan { .. } | Event::SagaStuck { .. } => Ok(()),
         }
     }
@@ -178,19 +194,22 @@ impl Saga {
         if self.stuck.is_some() || self.paused.is_some() {
             return Err("the saga is stuck or paused".to_owned());
         }
-        let so_far = if phase == Phase::Forward { ledger.attempts } else { ledger.compensation_attempts };
+        let so_far =
+            if phase == Phase::Forward { ledger.attempts } else { ledger.compensation_attempts };
         if attempt != so_far + 1 {
             return Err(format!("attempt {attempt} follows attempt {so_far}"));
         }
-        self.permit_open(step)
+        let op = if phase == Phase::Forward { Op::Action } else { Op::Compensation };
+        self.permit_open(PlannedCall { step, op })
     }
 
-    fn permit_open(&self, step: StepIndex) -> Result<(), String> {
-        if self.open_calls().any(|call| call.step == step) {
+    fn permit_open(&self, call: PlannedCall) -> Result<(), String> {
+        if self.open_calls().any(|open| open == call) {
             return Ok(());
         }
+        let PlannedCall { step, op } = call;
         let (name, state) = (self.spec.name_of(step), self.steps[step.usize()].state.as_str());
-        Err(format!("step {name} is {state} and it is not its turn"))
+        Err(format!("step {name} is {state} and it is not the turn of its {op}"))
     }
 
     fn permit_end(&self, verdict: &Verdict) -> Result<(), String> {

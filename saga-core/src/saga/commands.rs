@@ -41,6 +41,11 @@ impl Saga {
         match &command.action {
             CommandAction::Retry => self.accepts_retry(),
             CommandAction::Skip { step, assume } => self.accepts_skip(step, assume),
+            // Asking twice for what is under way is no mistake of the one who cancels; an
+            // operator who forces it expects something to happen.
+            CommandAction::Compensate if self.phase == Phase::Backward => {
+                Err(Refusal::CompensatingAlready)
+            }
             CommandAction::Cancel | CommandAction::Compensate => self.accepts_turn(),
             CommandAction::Stop => Ok(()),
             CommandAction::Pause if self.paused.is_some() => Err(Refusal::Paused),
@@ -52,7 +57,8 @@ impl Saga {
 
     fn accepts_retry(&self) -> Result<(), Refusal> {
         let waits = self.open_calls().any(|call| self.steps[call.step.usize()].wake_at.is_some());
-        if self.stuck.is_some() || waits { Ok(()) } else { Err(Refusal::NothingToRetry) }
+        let spent = self.steps.iter().any(|ledger| ledger.spent);
+        if self.stuck.is_some() || waits || spent { Ok(()) } else { Err(Refusal::NothingToRetry) }
     }
 
     fn accepts_turn(&self) -> Result<(), Refusal> {
@@ -93,9 +99,11 @@ impl Saga {
     }
 
     fn why_not_processed(&self, step: StepIndex) -> Option<&'static str> {
-        let waiting = matches!(self.steps[step.usize()].state, StepState::Pending | StepState::Failed);
+        let waiting =
+            matches!(self.steps[step.usize()].state, StepState::Pending | StepState::Failed);
         let its_turn = self.forward_stage() == Some(self.spec.step(step).stage);
-        (!waiting || !its_turn).then_some("only a pending or failed step whose turn it is can be skipped")
+        (!waiting || !its_turn)
+            .then_some("only a pending or failed step whose turn it is can be skipped")
     }
 
     fn why_not_without_effect(&self, step: StepIndex) -> Option<&'static str> {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{HandleError, IllegalTransition, Phase, PlannedCall, Saga, StepLedger, StepState, Stimulus};
+use super::{
+    HandleError, IllegalTransition, Phase, PlannedCall, Saga, StepLedger, StepState, Stimulus,
+};
 use crate::context::Op;
 use crate::definition::StepKind;
 use crate::event::{Event, RecoveryCause, StuckReason};
@@ -30,18 +32,30 @@ impl Saga {
     ///
     /// # Errors
     /// As [`Saga::handle`]; nothing is changed then.
-    pub fn advance(&mut self, now: Timestamp, stimulus: Stimulus) -> Result<Vec<Event>, HandleError> {
+    pub fn advance(
+        &mut self,
+        now: Timestamp,
+        stimulus: Stimulus,
+    ) -> Result<Vec<Event>, HandleError> {
         let mut events = Vec::new();
         match stimulus {
-            Stimulus::Dispatch(call) => self.record(&mut events, now, self.intent(call))?,
+            // These two draw no conclusion: the other calls planned with this one come next,
+            // and each of them must still be possible.
+            Stimulus::Dispatch(call) => {
+                self.record(&mut events, now, self.intent(call))?;
+                return Ok(events);
+            }
             Stimulus::Hold { call: PlannedCall { step, op }, until } => {
                 self.record(&mut events, now, Event::CallHeld { step, op, until })?;
+                return Ok(events);
             }
             Stimulus::Answer { call, result } => {
                 let event = self.answered(now, call, result);
                 self.record(&mut events, now, event)?;
             }
-            Stimulus::WorkerLost { losses_max } => self.lose_worker(&mut events, now, losses_max)?,
+            Stimulus::WorkerLost { losses_max } => {
+                self.lose_worker(&mut events, now, losses_max)?
+            }
             Stimulus::Tick => {}
             Stimulus::Command(command) => self.command(&mut events, now, command)?,
         }
@@ -73,11 +87,18 @@ impl Saga {
         }
     }
 
-    fn answered(&self, now: Timestamp, call: PlannedCall, result: Result<Payload, Failure>) -> Event {
+    fn answered(
+        &self,
+        now: Timestamp,
+        call: PlannedCall,
+        result: Result<Payload, Failure>,
+    ) -> Event {
         let step = call.step;
         match (call.op, result) {
             (Op::Action, Ok(output)) => Event::StepProcessed { step, output },
-            (Op::Action, Err(Failure::Rejected(rejection))) => Event::StepRejected { step, rejection },
+            (Op::Action, Err(Failure::Rejected(rejection))) => {
+                Event::StepRejected { step, rejection }
+            }
             (Op::Action, Err(Failure::Transient(failure))) => {
                 let forward = self.phase == Phase::Forward;
                 let retry_at = self.retry_at(now, call, &failure).filter(|_| forward);
@@ -96,7 +117,12 @@ impl Saga {
     }
 
     /// When a failed call is tried again; `None` when its budget is spent.
-    fn retry_at(&self, now: Timestamp, call: PlannedCall, failure: &Transient) -> Option<Timestamp> {
+    fn retry_at(
+        &self,
+        now: Timestamp,
+        call: PlannedCall,
+        failure: &Transient,
+    ) -> Option<Timestamp> {
         let ledger = self.steps.get(call.step.usize())?;
         let spec = self.spec.step(call.step);
         let policy = match call.op {
@@ -125,7 +151,8 @@ impl Saga {
         losses_max: u32,
     ) -> Result<(), IllegalTransition> {
         self.record(events, now, Event::WorkerLost)?;
-        let lost = Failure::unknown(TransientCause::WorkerLost, "the worker that made the call is gone");
+        let lost =
+            Failure::unknown(TransientCause::WorkerLost, "the worker that made the call is gone");
         for step in self.spec.clone().indexes() {
             let op = match self.steps[step.usize()].state {
                 StepState::Received => Op::Action,
@@ -135,7 +162,9 @@ impl Saga {
             let event = self.answered(now, PlannedCall { step, op }, Err(lost.clone()));
             self.record(events, now, event)?;
         }
-        if self.losses >= losses_max && self.stuck.is_none() {
+        // Spent attempts turn the saga to other calls, which deserve a chance of their own.
+        self.conclude(events, now)?;
+        if self.losses >= losses_max && self.stuck.is_none() && self.ended.is_none() {
             let reason = StuckReason::Poison { losses: self.losses };
             self.record(events, now, Event::SagaStuck { reason })?;
         }
@@ -143,7 +172,11 @@ impl Saga {
     }
 
     /// Draws every conclusion that needs no further input: turning, ending, getting stuck.
-    fn conclude(&mut self, events: &mut Vec<Event>, now: Timestamp) -> Result<(), IllegalTransition> {
+    fn conclude(
+        &mut self,
+        events: &mut Vec<Event>,
+        now: Timestamp,
+    ) -> Result<(), IllegalTransition> {
         while let Some(event) = self.conclusion(now) {
             self.record(events, now, event)?;
         }
@@ -174,8 +207,11 @@ impl Saga {
     }
 
     fn reason_to_turn(&self, stage: u16, now: Timestamp) -> Option<RecoveryCause> {
-        if self.deadline_ahead().is_some_and(|deadline| deadline <= now) {
+        if self.overdue(now) {
             return Some(RecoveryCause::DeadlinePassed);
+        }
+        if self.stuck.is_some() {
+            return None;
         }
         let spent = |step: &StepIndex| self.steps[step.usize()].spent;
         let step = self.spec.stage(stage).find(spent)?;

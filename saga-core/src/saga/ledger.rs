@@ -8,7 +8,9 @@ use crate::time::Timestamp;
 use crate::verdict::Effect;
 
 /// The state of a step.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum StepState {
     /// Not called yet. Left when the intent to call becomes durable.
@@ -45,7 +47,8 @@ pub struct StepLedger {
     pub started_at: Option<Timestamp>,
     /// When its state last changed.
     pub changed_at: Option<Timestamp>,
-    /// An attempt of the action ended with its effect unknown, and nothing has settled that since.
+    /// An attempt of the action ended with its effect unknown, or one of the compensation with
+    /// its effect gone or not, and nothing has settled that since.
     pub doubt: bool,
     /// Not before this moment will it be called (again).
     pub wake_at: Option<Timestamp>,
@@ -68,9 +71,10 @@ impl StepLedger {
             StepState::Processed => Effect::Present,
             StepState::Failed if self.doubt => Effect::Unknown,
             StepState::Failed => Effect::None,
-            StepState::Compensating | StepState::CompensationFailed if self.output.is_some() => {
+            StepState::CompensationFailed if self.output.is_some() && !self.doubt => {
                 Effect::Present
             }
+            // A compensation that may be under way, or may have happened, leaves no certainty.
             StepState::Compensating | StepState::CompensationFailed => Effect::Unknown,
             StepState::Compensated => Effect::Undone,
         }

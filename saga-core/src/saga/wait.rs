@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Next, Saga};
+use super::{Next, PlannedCall, Saga};
 use crate::context::Op;
 use crate::definition::DefinitionRef;
 use crate::time::Timestamp;
@@ -81,7 +81,7 @@ impl Saga {
             Next::Done(_) => return None,
             Next::Call(_) => WaitReason::Worker { since: now },
             Next::InFlight => self.in_flight(now),
-            Next::WaitUntil(at) => self.waiting_until(at),
+            Next::WaitUntil(at) => self.waiting(now).unwrap_or(WaitReason::Worker { since: at }),
             Next::Paused => {
                 let command = self.paused.as_ref();
                 WaitReason::Paused {
@@ -108,25 +108,33 @@ impl Saga {
         WaitReason::InFlight { step: spec.name.clone(), op, attempt, since }
     }
 
-    fn waiting_until(&self, at: Timestamp) -> WaitReason {
-        let waiting = self.open_calls().find(|call| self.steps[call.step.usize()].wake_at == Some(at));
-        let Some(call) = waiting else { return WaitReason::Worker { since: at } };
+    /// The call that is due next; `None` when the saga could go on now.
+    fn waiting(&self, now: Timestamp) -> Option<WaitReason> {
+        let waits = |call: PlannedCall| Some((self.steps[call.step.usize()].wake_at?, call));
+        let (at, call) = self.open_calls().filter_map(waits).min()?;
+        if at <= now || self.overdue(now) {
+            return None;
+        }
         let (spec, ledger) = (self.spec.step(call.step), &self.steps[call.step.usize()]);
         if ledger.held {
             let participant = spec.participant.clone();
-            return WaitReason::BreakerOpen { participant, step: spec.name.clone(), until: at };
+            return Some(WaitReason::BreakerOpen {
+                participant,
+                step: spec.name.clone(),
+                until: at,
+            });
         }
         let attempts = match call.op {
             Op::Action => ledger.attempts,
             Op::Compensation => ledger.compensation_attempts,
         };
-        WaitReason::Retry {
+        Some(WaitReason::Retry {
             step: spec.name.clone(),
             op: call.op,
             attempt: attempts + 1,
             at,
             last_error: ledger.last_error.as_ref().map(ToString::to_string).unwrap_or_default(),
-        }
+        })
     }
 }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    Append, AppendError, Claim, CommandAnswer, Definitions, Inbox, Leases, NewSaga, PublishError, Query,
-    SagaLog, SagaRow, StartOutcome, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
+    Append, AppendError, Claim, CommandAnswer, Definitions, Inbox, Leases, NewSaga, PublishError,
+    Query, SagaLog, SagaRow, StartOutcome, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
 };
 use crate::command::Command;
 use crate::definition::DefinitionSpec;
@@ -71,7 +71,9 @@ impl MemoryStore {
 
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryStore").field("sagas", &self.state().sagas.len()).finish_non_exhaustive()
+        f.debug_struct("MemoryStore")
+            .field("sagas", &self.state().sagas.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,12 +85,14 @@ impl SagaLog for MemoryStore {
 
     async fn start(&self, saga: NewSaga) -> Result<StartOutcome, StoreError> {
         let mut state = self.state();
-        if let Some(key) = &saga.key {
-            let key = (saga.definition.name.clone(), key.clone());
-            if let Some(id) = state.keys.get(&key).copied() {
-                let same_input = state.sagas[&id].input_digest == saga.input_digest;
-                return Ok(StartOutcome::Existing { id, same_input });
-            }
+        let key = saga.key.clone().map(|key| (saga.definition.name.clone(), key));
+        let with_key = key.as_ref().and_then(|key| state.keys.get(key).copied());
+        let existing = with_key.or_else(|| state.sagas.contains_key(&saga.id).then_some(saga.id));
+        if let Some(id) = existing {
+            let same_input = state.sagas[&id].input_digest == saga.input_digest;
+            return Ok(StartOutcome::Existing { id, same_input });
+        }
+        if let Some(key) = key {
             state.keys.insert(key, saga.id);
         }
         let row = SagaRow {
@@ -102,8 +106,12 @@ impl SagaLog for MemoryStore {
             started_at: saga.first.at,
             summary: saga.summary,
         };
-        let record =
-            Record { row, input_digest: saga.input_digest, log: vec![saga.first], commands: Vec::new() };
+        let record = Record {
+            row,
+            input_digest: saga.input_digest,
+            log: vec![saga.first],
+            commands: Vec::new(),
+        };
         state.sagas.insert(saga.id, record);
         Ok(StartOutcome::Created)
     }
@@ -202,20 +210,22 @@ impl Leases for MemoryStore {
         if !lives(&claim.worker) {
             return Ok(Vec::new());
         }
-        let mut taken = Vec::new();
-        for record in sagas.values_mut() {
-            let row = &mut record.row;
-            let free = match &row.owner {
+        let mut free: Vec<&mut SagaRow> = sagas
+            .values_mut()
+            .map(|record| &mut record.row)
+            .filter(|row| match &row.owner {
                 None => row.summary.next_wake_at.is_some_and(|at| at <= now),
                 Some(owner) => !lives(owner),
-            };
-            let known = claim.definitions.contains(&row.definition);
-            if taken.len() < claim.limit as usize && free && known {
-                (row.owner, row.epoch, row.claims) = (Some(claim.worker), row.epoch + 1, row.claims + 1);
-                taken.push(row.clone());
-            }
-        }
-        Ok(taken)
+            })
+            .filter(|row| claim.definitions.contains(&row.definition))
+            .collect();
+        free.sort_by_key(|row| row.summary.next_wake_at);
+        let taken = free.into_iter().take(claim.limit as usize).map(|row| {
+            (row.owner, row.epoch, row.claims) =
+                (Some(claim.worker), row.epoch + 1, row.claims + 1);
+            row.clone()
+        });
+        Ok(taken.collect())
     }
 
     async fn owned(&self, worker: WorkerId) -> Result<Vec<SagaRow>, StoreError> {
@@ -263,7 +273,8 @@ impl Inbox for MemoryStore {
         let now = self.clock.now();
         let mut state = self.state();
         let Some(record) = state.sagas.get_mut(&id) else { return Ok(SubmitOutcome::NotFound) };
-        let known = record.commands.iter().find(|(known, _)| known.request_id == command.request_id);
+        let known =
+            record.commands.iter().find(|(known, _)| known.request_id == command.request_id);
         match known {
             Some((known, _)) if known != command => return Ok(SubmitOutcome::Conflict),
             Some((_, Some(answer))) => return Ok(SubmitOutcome::Answered(answer.clone())),
@@ -276,7 +287,11 @@ impl Inbox for MemoryStore {
         Ok(SubmitOutcome::Queued)
     }
 
-    async fn pending(&self, worker: WorkerId, limit: u32) -> Result<Vec<(SagaId, Command)>, StoreError> {
+    async fn pending(
+        &self,
+        worker: WorkerId,
+        limit: u32,
+    ) -> Result<Vec<(SagaId, Command)>, StoreError> {
         let state = self.state();
         let owned = state.sagas.values().filter(|record| record.row.owner == Some(worker));
         let unanswered = owned.flat_map(|record| {
@@ -288,8 +303,12 @@ impl Inbox for MemoryStore {
 
     async fn commands(&self, id: SagaId) -> Result<Vec<Command>, StoreError> {
         let state = self.state();
-        let commands = state.sagas.get(&id).map(|record| record.commands.iter()).into_iter().flatten();
-        Ok(commands.filter(|(_, answer)| answer.is_none()).map(|(command, _)| command.clone()).collect())
+        let commands =
+            state.sagas.get(&id).map(|record| record.commands.iter()).into_iter().flatten();
+        Ok(commands
+            .filter(|(_, answer)| answer.is_none())
+            .map(|(command, _)| command.clone())
+            .collect())
     }
 
     async fn answer(
@@ -301,7 +320,9 @@ impl Inbox for MemoryStore {
         let mut state = self.state();
         let commands = state.sagas.get_mut(&id).map(|record| record.commands.iter_mut());
         let mut commands = commands.into_iter().flatten();
-        if let Some((_, slot @ None)) = commands.find(|(command, _)| command.request_id == *request_id) {
+        if let Some((_, slot @ None)) =
+            commands.find(|(command, _)| command.request_id == *request_id)
+        {
             *slot = Some(answer.clone());
         }
         Ok(())
@@ -324,7 +345,11 @@ impl Definitions for MemoryStore {
         Ok(())
     }
 
-    async fn definition(&self, name: &str, version: u32) -> Result<Option<DefinitionSpec>, StoreError> {
+    async fn definition(
+        &self,
+        name: &str,
+        version: u32,
+    ) -> Result<Option<DefinitionSpec>, StoreError> {
         Ok(self.state().definitions.get(&(name.to_owned(), version)).cloned())
     }
 
