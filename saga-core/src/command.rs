@@ -56,6 +56,8 @@ pub enum Assume {
     Processed(Payload),
     /// The action had and will have no effect: backward recovery begins. Not for retriable steps.
     NoEffect,
+    /// The compensation has been done by other means: the step counts as compensated.
+    Compensated,
     /// The compensation is left out: the step's effect remains and the verdict will say so.
     EffectRemains,
 }
@@ -103,6 +105,7 @@ impl fmt::Display for Assume {
         f.write_str(match self {
             Self::Processed(_) => "taken as processed",
             Self::NoEffect => "taken as without effect",
+            Self::Compensated => "taken as compensated",
             Self::EffectRemains => "its effect remains",
         })
     }
@@ -137,6 +140,8 @@ pub enum Refusal {
     InFlight { step: String, state: String },
     #[error("step {step} is {state}: {why}")]
     NotSkippable { step: String, state: String, why: String },
+    #[error("the log of the saga is full: it can only be stopped")]
+    LogFull,
     #[error("the saga is paused already")]
     Paused,
     #[error("the saga is not paused")]

@@ -41,7 +41,8 @@ impl Saga {
             }
             Event::CallHeld { step, until, .. } => {
                 let ledger = &mut self.steps[step.usize()];
-                (ledger.wake_at, ledger.held) = (Some(*until), true);
+                ledger.wake_at = Some(*until);
+                ledger.held_since.get_or_insert(at);
             }
             Event::WorkerLost => self.losses += 1,
             Event::RecoveryBegan { .. } => self.turn(),
@@ -74,7 +75,7 @@ impl Saga {
     ) -> &mut super::StepLedger {
         let ledger = &mut self.steps[step.usize()];
         (ledger.state, ledger.changed_at) = (state, Some(at));
-        (ledger.wake_at, ledger.held, ledger.spent) = (None, false, false);
+        (ledger.wake_at, ledger.held_since, ledger.spent) = (None, None, false);
         ledger
     }
 
@@ -100,7 +101,7 @@ impl Saga {
 
     fn renew_budgets(&mut self) {
         for ledger in &mut self.steps {
-            (ledger.wake_at, ledger.held, ledger.spent) = (None, false, false);
+            (ledger.wake_at, ledger.held_since, ledger.spent) = (None, None, false);
             ledger.budget_used = 0;
         }
     }
@@ -124,6 +125,9 @@ impl Saga {
                     Assume::NoEffect => {
                         let ledger = self.enter(at, step, StepState::Failed);
                         (ledger.doubt, ledger.spent) = (false, true);
+                    }
+                    Assume::Compensated => {
+                        self.enter(at, step, StepState::Compensated);
                     }
                     Assume::EffectRemains => {
                         let ledger = &mut self.steps[step.usize()];

@@ -39,6 +39,8 @@ impl Saga {
             return Err(Refusal::Ended { verdict: verdict.to_string() });
         }
         match &command.action {
+            // Whatever else were accepted would make a full log longer.
+            action if self.log_is_full() && *action != CommandAction::Stop => Err(Refusal::LogFull),
             CommandAction::Retry => self.accepts_retry(),
             CommandAction::Skip { step, assume } => self.accepts_skip(step, assume),
             // Asking twice for what is under way is no mistake of the one who cancels; an
@@ -83,11 +85,13 @@ impl Saga {
         let why = match (self.phase, assume) {
             (Phase::Forward, Assume::Processed(_)) => self.why_not_processed(step),
             (Phase::Forward, Assume::NoEffect) => self.why_not_without_effect(step),
-            (Phase::Forward, Assume::EffectRemains) => {
-                Some("an effect is left behind only in backward recovery")
+            (Phase::Forward, Assume::Compensated | Assume::EffectRemains) => {
+                Some("a compensation is settled only in backward recovery")
             }
-            (Phase::Backward, Assume::EffectRemains) if self.to_compensate(step) => None,
-            (Phase::Backward, Assume::EffectRemains) => Some("it has no effect left to compensate"),
+            (Phase::Backward, Assume::Compensated | Assume::EffectRemains) => {
+                let nothing_left = !self.to_compensate(step);
+                nothing_left.then_some("it has no effect left to compensate")
+            }
             (Phase::Backward, Assume::Processed(_) | Assume::NoEffect) => {
                 Some("the saga is in backward recovery, where only a compensation can be left out")
             }

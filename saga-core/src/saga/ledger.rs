@@ -52,8 +52,8 @@ pub struct StepLedger {
     pub doubt: bool,
     /// Not before this moment will it be called (again).
     pub wake_at: Option<Timestamp>,
-    /// The wait is due to the participant's breaker.
-    pub held: bool,
+    /// Since when it has been held back by the participant's breaker without a call in between.
+    pub held_since: Option<Timestamp>,
     /// There will be no further attempt unless an operator asks for one.
     pub spent: bool,
     /// An operator decided that its effect remains.

@@ -116,7 +116,7 @@ impl Saga {
             return None;
         }
         let (spec, ledger) = (self.spec.step(call.step), &self.steps[call.step.usize()]);
-        if ledger.held {
+        if ledger.held_since.is_some() {
             let participant = spec.participant.clone();
             return Some(WaitReason::BreakerOpen {
                 participant,

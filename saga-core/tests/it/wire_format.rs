@@ -219,6 +219,10 @@ fn commands() -> Vec<(Event, &'static str)> {
             r#"{"command_accepted":{"request_id":"r-1","actor":"ada","reason":"why not","action":{"skip":{"step":"capture","assume":"no_effect"}}}}"#,
         ),
         (
+            skip(Assume::Compensated),
+            r#"{"command_accepted":{"request_id":"r-1","actor":"ada","reason":"why not","action":{"skip":{"step":"capture","assume":"compensated"}}}}"#,
+        ),
+        (
             skip(Assume::EffectRemains),
             r#"{"command_accepted":{"request_id":"r-1","actor":"ada","reason":"why not","action":{"skip":{"step":"capture","assume":"effect_remains"}}}}"#,
         ),

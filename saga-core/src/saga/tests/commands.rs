@@ -104,7 +104,7 @@ fn refusals_explain_themselves() {
         "skip(c1=no-effect)",
         "step c1 is pending: only a failed step can be taken as without effect",
     );
-    script.refuses("skip(c1=remains)", "an effect is left behind only in backward recovery");
+    script.refuses("skip(c1=remains)", "a compensation is settled only in backward recovery");
     script.run("c1:go");
     script.refuses(
         "skip(c1=processed)",
@@ -283,4 +283,13 @@ fn a_stuck_saga_before_its_pivot_can_be_compensated() {
     script.run(given);
     script.expect("compensate", "accepted compensate, turned: commanded");
     assert_eq!(script.next(), "call -c2");
+}
+
+#[test]
+fn what_a_person_undid_by_hand_counts_as_compensated() {
+    let mut script = Script::of("c1 p");
+    script.run("c1 p:go p:no! -c1:go -c1:no");
+    assert_eq!(script.next(), "stuck: compensation_spent c1");
+    script.run("skip(c1=compensated)");
+    assert_eq!(script.next(), "compensated");
 }

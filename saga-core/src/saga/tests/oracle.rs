@@ -95,6 +95,7 @@ impl Books {
         match assume {
             Assume::Processed(_) => entry.happened = Belief::Yes,
             Assume::NoEffect => entry.happened = Belief::No,
+            Assume::Compensated => (entry.happened, entry.perhaps_undone) = (Belief::No, false),
             Assume::EffectRemains => {}
         }
     }

@@ -112,7 +112,8 @@ impl Trial {
             3 => format!("skip({step}=processed)"),
             4 => format!("skip({step}=no-effect)"),
             5 => format!("skip({step}=remains)"),
-            6 => "compensate".to_owned(),
+            6 if which.is_multiple_of(32) => "compensate".to_owned(),
+            6 => format!("skip({step}=compensated)"),
             7 => "cancel".to_owned(),
             8..=10 => "pause".to_owned(),
             11 => "stop".to_owned(),
@@ -135,6 +136,7 @@ impl Trial {
         match assume {
             Assume::Processed(_) => self.world.do_by_hand(index),
             Assume::NoEffect if !self.world.close_by_hand(index) => return,
+            Assume::Compensated => self.world.undo_by_hand(index),
             Assume::NoEffect | Assume::EffectRemains => {}
         }
         self.books.told(&step, &assume);

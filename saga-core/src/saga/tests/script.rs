@@ -9,8 +9,8 @@
 //! alone is `c1:go c1:ok`. A leading `-` means the compensation. `lost` is a
 //! lost worker, `tick` the passing of no time, `+500` that of 500 ms and `due`
 //! that of as much as the saga waits for. `retry`, `skip(c1=processed)`,
-//! `skip(c1=no-effect)`, `skip(c1=remains)`, `compensate`, `cancel`, `pause`,
-//! `resume` and `stop` are operator commands.
+//! `skip(c1=no-effect)`, `skip(c1=compensated)`, `skip(c1=remains)`, `compensate`,
+//! `cancel`, `pause`, `resume` and `stop` are operator commands.
 //!
 //! *Events* are written as [`words`] puts them.
 
@@ -318,6 +318,7 @@ pub(super) fn action(word: &str) -> CommandAction {
             let assume = match assume {
                 "processed" => Assume::Processed(Payload::null()),
                 "no-effect" => Assume::NoEffect,
+                "compensated" => Assume::Compensated,
                 "remains" => Assume::EffectRemains,
                 _ => panic!("{word} assumes nothing known"),
             };

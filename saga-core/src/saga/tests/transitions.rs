@@ -197,3 +197,16 @@ fn a_retriable_step_whose_attempts_are_spent_makes_the_saga_stuck() {
 fn a_saga_of_retriable_steps_alone_completes() {
     check("r1 r2", "r1 r2:go r2:? due", "r2", "r2 received 2, r2 processed, completed");
 }
+
+#[test]
+fn an_outage_of_a_day_costs_a_held_saga_about_a_hundred_rows() {
+    let mut script = Script::of("c1 p");
+    let (begun, mut rows) = (script.now, 0);
+    while script.now.since(begun) < std::time::Duration::from_secs(24 * 60 * 60) {
+        script.run("c1:hold due");
+        rows += 1;
+    }
+    assert!((50..120).contains(&rows), "{rows} rows");
+    let late = script.now.since(begun).as_secs_f64() / (24.0 * 60.0 * 60.0);
+    assert!(late <= 1.1, "it asks again at most a tenth too late, not at {late}");
+}

@@ -98,6 +98,12 @@ impl World {
         participant.applied = 1;
     }
 
+    /// A person does by hand what the compensation should have done, and keeps late actions out.
+    pub(super) fn undo_by_hand(&mut self, step: usize) {
+        let participant = &mut self.participants[step];
+        (participant.undone, participant.tombstone) = (participant.applied, true);
+    }
+
     /// A person makes sure that an action without effect stays so. `false` if it has happened.
     pub(super) fn close_by_hand(&mut self, step: usize) -> bool {
         let open = self.effects(step) == 0;
