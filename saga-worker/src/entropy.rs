@@ -29,7 +29,9 @@ impl Entropy {
     }
 
     pub(crate) fn worker_id(&self) -> WorkerId {
-        WorkerId::from_bytes(uuid::Builder::from_random_bytes(self.bits().to_be_bytes()).into_uuid().into_bytes())
+        WorkerId::from_bytes(
+            uuid::Builder::from_random_bytes(self.bits().to_be_bytes()).into_uuid().into_bytes(),
+        )
     }
 }
 

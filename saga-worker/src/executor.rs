@@ -37,6 +37,9 @@ pub(crate) struct Executor {
     definition: Definition,
     saga: Saga,
     epoch: u64,
+    /// The moment of the present turn: everything decided in it, and the row that records it, have
+    /// this one time, so that a replay comes to the very same saga.
+    at: Timestamp,
     driven: Driven,
     calls: JoinSet<Answered>,
     /// The cancellation of each call in flight.
@@ -87,6 +90,7 @@ impl Executor {
     ) -> Self {
         Self {
             runtime: driven.runtime.clone(),
+            at: driven.runtime.now(),
             tenure,
             definition,
             saga,
@@ -125,7 +129,7 @@ impl Executor {
 
     /// Asks the machine and the breakers what can be called now, and records the intents.
     fn plan(&mut self, events: &mut Vec<Event>) -> Result<Vec<Launch>, HandleError> {
-        let now = self.runtime.now();
+        let now = self.at;
         let mut launches = Vec::new();
         while let Next::Call(calls) = self.saga.next(now) {
             if self.runtime.draining.is_cancelled() {
@@ -148,15 +152,14 @@ impl Executor {
 
     /// Decides whether to stay with the saga. `idle`: nothing is about to be launched.
     fn rest(&self, idle: bool) -> Rest {
-        let now = self.runtime.now();
+        let (now, draining) = (self.at, self.runtime.draining.is_cancelled());
         let busy = !(idle && self.flying.is_empty());
         if busy && self.saga.ended().is_none() {
-            return Rest::Here(self.saga.wake_at().filter(|at| *at > now));
+            // A draining worker leaves calls unplanned that are due: no reason to wake up.
+            return Rest::Here(self.saga.wake_at().filter(|at| *at > now || !draining));
         }
         match self.saga.next(now) {
-            Next::WaitUntil(at)
-                if at <= now.after(HOT_WAIT_MAX) && !self.runtime.draining.is_cancelled() =>
-            {
+            Next::WaitUntil(at) if at <= now.after(HOT_WAIT_MAX) && !draining => {
                 Rest::Here(Some(at))
             }
             Next::WaitUntil(at) => Rest::LetGo(Some(at)),
@@ -199,8 +202,14 @@ impl Executor {
         tokio::select! {
             biased;
             Some(answered) = self.calls.join_next() => self.answered(answered),
-            () = self.driven.bell.notified() => self.read_inbox().await,
-            () = until => Ok(self.saga.advance(self.runtime.now(), Stimulus::Tick)?),
+            () = self.driven.bell.notified() => {
+                self.at = self.runtime.now();
+                self.read_inbox().await
+            }
+            () = until => {
+                self.at = self.runtime.now();
+                Ok(self.saga.advance(self.at, Stimulus::Tick)?)
+            }
             () = draining.cancelled(), if self.flying.is_empty() => Ok(Vec::new()),
             () = drained.cancelled(), if self.flying.values().any(|call| !call.is_cancelled()) => {
                 self.flying.values().for_each(CancellationToken::cancel);
@@ -214,6 +223,7 @@ impl Executor {
         &mut self,
         first: Result<Answered, tokio::task::JoinError>,
     ) -> Result<Vec<Event>, Halt> {
+        self.at = self.runtime.now();
         let mut events = Vec::new();
         let mut next = Some(first);
         while let Some(answered) = next {
@@ -222,7 +232,7 @@ impl Executor {
             pass.settle(call::health(&result));
             self.flying.remove(&call);
             let stimulus = Stimulus::Answer { call, result };
-            events.extend(self.saga.advance(self.runtime.now(), stimulus)?);
+            events.extend(self.saga.advance(self.at, stimulus)?);
             next = self.calls.try_join_next();
         }
         Ok(events)
@@ -240,7 +250,7 @@ impl Executor {
         };
         for command in commands {
             let request_id = command.request_id.clone();
-            let answer = match self.saga.advance(self.runtime.now(), Stimulus::Command(command)) {
+            let answer = match self.saga.advance(self.at, Stimulus::Command(command)) {
                 Ok(more) => {
                     events.extend(more);
                     CommandAnswer::Accepted

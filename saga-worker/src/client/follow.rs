@@ -26,20 +26,29 @@ impl Client {
     pub async fn verdict(&self, id: SagaId) -> Result<Verdict, ClientError> {
         let mut patience = Patience::new(self, id);
         loop {
-            let row = self.store.row(id).await?.ok_or(ClientError::NotFound { id })?;
-            if !row.summary.status.is_alive() {
-                let last = self.store.log(id, row.seq.saturating_sub(1), 1).await?;
-                let last = last.first().map(|row| decode(id, row)).transpose()?;
-                let events = last.map(|transition| transition.events).unwrap_or_default();
-                let verdict = events.into_iter().rev().find_map(|event| match event {
-                    Event::SagaEnded { verdict } => Some(verdict),
-                    _ => None,
-                });
-                let why = "it has ended, but its last log row holds no verdict".to_owned();
-                return verdict.ok_or(ClientError::Unreadable { id, why });
+            if let Some(verdict) = self.verdict_on_record(id).await? {
+                return Ok(verdict);
             }
-            patience.wait().await;
+            if let Some(verdict) = patience.verdict_or_pause().await {
+                return Ok(verdict);
+            }
         }
+    }
+
+    async fn verdict_on_record(&self, id: SagaId) -> Result<Option<Verdict>, ClientError> {
+        let row = self.store.row(id).await?.ok_or(ClientError::NotFound { id })?;
+        if row.summary.status.is_alive() {
+            return Ok(None);
+        }
+        let last = self.store.log(id, row.seq.saturating_sub(1), 1).await?;
+        let last = last.first().map(|row| decode(id, row)).transpose()?;
+        let events = last.map(|transition| transition.events).unwrap_or_default();
+        let verdict = events.into_iter().rev().find_map(|event| match event {
+            Event::SagaEnded { verdict } => Some(verdict),
+            _ => None,
+        });
+        let why = "it has ended, but its last log row holds no verdict".to_owned();
+        verdict.map(Some).ok_or(ClientError::Unreadable { id, why })
     }
 
     /// The transitions of a saga after position `after`, as they become durable, without gap or
@@ -70,6 +79,13 @@ impl Started {
     /// # Errors
     /// As [`Client::verdict`].
     pub async fn verdict(&self) -> Result<Verdict, ClientError> {
+        if let Some(watch) = &self.watch {
+            // It runs in this process and was watched from the first: no need to ask the store.
+            let mut patience = Patience { watch: watch.clone(), pause: PAUSE_MAX };
+            if let Some(verdict) = patience.verdict_or_pause().await {
+                return Ok(verdict);
+            }
+        }
         self.client.verdict(self.id).await
     }
 
@@ -131,6 +147,24 @@ impl Patience {
     /// Subscribes first, so that no news between a look and the next wait is missed.
     pub(super) fn new(client: &Client, id: SagaId) -> Self {
         Self { watch: client.watchers.watch(id), pause: PAUSE_MIN }
+    }
+
+    /// Waits for the verdict among the news of this process; `None` when it is time to look.
+    async fn verdict_or_pause(&mut self) -> Option<Verdict> {
+        loop {
+            if let Some(verdict) = self.watch.verdict() {
+                return Some(verdict);
+            }
+            tokio::select! {
+                biased;
+                // Whoever tells news of it drives it: more will come.
+                () = self.watch.changed() => self.pause = PAUSE_MAX,
+                () = sleep(self.pause) => {
+                    self.pause = (self.pause * 2).min(PAUSE_MAX);
+                    return None;
+                }
+            }
+        }
     }
 
     pub(super) async fn wait(&mut self) {

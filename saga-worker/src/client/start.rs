@@ -3,7 +3,7 @@
 use std::future::IntoFuture;
 use std::sync::Arc;
 
-use saga_core::store::{StartOutcome, StoreError};
+use saga_core::store::{NewSaga, StartOutcome, StoreError};
 use saga_core::{
     BoxFuture, Bucket, Definition, DefinitionSpec, IdError, IdempotencyKey, Payload, PayloadError,
     Saga, SagaId, StartRequest,
@@ -17,6 +17,7 @@ use crate::executor::{Executor, new_saga, run_from_start, store_new};
 use crate::lease::Tenure;
 use crate::registry::RegistryError;
 use crate::runtime::Runtime;
+use crate::watchers::Watch;
 
 impl Client {
     /// Starts a saga of the newest registered version of a definition.
@@ -52,6 +53,8 @@ pub struct Started {
     pub id: SagaId,
     /// Whether this call created it; `false` when the key was used before with the same input.
     pub created: bool,
+    /// Set when the saga runs in this process.
+    pub(super) watch: Option<Watch>,
 }
 
 /// Why a saga was not started. Nothing was stored.
@@ -104,7 +107,20 @@ impl Start {
         self
     }
 
-    async fn run(self) -> Result<Started, StartError> {
+    /// Checks everything and builds the saga without storing it: for `start_in` of a store, which
+    /// puts it into the caller's own database transaction. The workers find it there after the
+    /// commit; nothing happens if there is none.
+    ///
+    /// # Errors
+    /// As awaiting the start, except for what only the store can say.
+    pub async fn prepare(self) -> Result<NewSaga, StartError> {
+        let checked = self.check().await?;
+        let now = checked.client.clock.now();
+        let (mut saga, events) = Saga::start(checked.id, checked.kind.spec(), now, checked.request);
+        Ok(new_saga(&mut saga, now, &events, None))
+    }
+
+    async fn check(self) -> Result<Checked, StartError> {
         let Self { client, name, input, key, traceparent } = self;
         let kind = client.kind(&name).await?;
         let input = input
@@ -116,16 +132,34 @@ impl Start {
             return Err(StartError::Traceparent(malformed.chars().take(64).collect()));
         }
         let id = client.new_id(key.as_ref());
-        let request = StartRequest { input, key: key.clone(), traceparent };
+        Ok(Checked { client, name, kind, id, request: StartRequest { input, key, traceparent } })
+    }
+
+    async fn run(self) -> Result<Started, StartError> {
+        let Checked { client, name, kind, id, request } = self.check().await?;
+        let key = request.key.clone();
+        // Subscribed to before it exists, so that no news of it can be missed.
+        let watch = client.runtime.upgrade().map(|_| client.watchers.watch(id));
         let outcome = client.store_start(id, kind, request).await?;
         match (outcome, key) {
             (StartOutcome::Existing { id, same_input: false }, Some(key)) => {
                 Err(StartError::Conflict { name, key, id })
             }
-            (StartOutcome::Existing { id, .. }, _) => Ok(Started { client, id, created: false }),
-            (StartOutcome::Created, _) => Ok(Started { client, id, created: true }),
+            (StartOutcome::Existing { id, .. }, _) => {
+                Ok(Started { client, id, created: false, watch: None })
+            }
+            (StartOutcome::Created, _) => Ok(Started { client, id, created: true, watch }),
         }
     }
+}
+
+/// A start in which nothing is wrong.
+struct Checked {
+    client: Client,
+    name: String,
+    kind: Kind,
+    id: SagaId,
+    request: StartRequest,
 }
 
 impl IntoFuture for Start {

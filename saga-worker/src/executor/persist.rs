@@ -26,9 +26,8 @@ impl Executor {
     }
 
     async fn append(&mut self, events: &[Event], release: bool) -> Result<(), Halt> {
-        let now = self.runtime.now();
+        let now = self.at;
         let row = self.saga.seal(self.epoch, now, events);
-        let seq = row.seq;
         let summary = summary(&self.saga, now, release);
         let append =
             Append { id: self.saga.id(), owner: self.tenure.worker, row, summary, release };
@@ -43,7 +42,7 @@ impl Executor {
                 }
             }
         }
-        self.announce(events, seq);
+        self.announce(events);
         Ok(())
     }
 
@@ -56,8 +55,8 @@ impl Executor {
         }
     }
 
-    fn announce(&self, events: &[Event], seq: u64) {
-        self.runtime.watchers.publish(self.saga.id(), seq);
+    fn announce(&self, events: &[Event]) {
+        self.publish();
         for event in events {
             match event {
                 Event::SagaEnded { .. } => {
@@ -74,6 +73,11 @@ impl Executor {
         }
     }
 
+    fn publish(&self) {
+        let verdict = self.saga.ended().map(|(_, verdict)| verdict);
+        self.runtime.watchers.publish(self.saga.id(), verdict);
+    }
+
     async fn reply(&mut self) {
         for (request_id, answer) in std::mem::take(&mut self.replies) {
             let id = self.saga.id();
@@ -81,7 +85,7 @@ impl Executor {
                 // It stays unanswered in the inbox; the next look gives the same answer.
                 tracing::warn!(saga_id = %id, %request_id, %error, "cannot answer a command yet");
             }
-            self.runtime.watchers.publish(id, self.saga.head().seq);
+            self.publish();
         }
     }
 }

@@ -28,10 +28,7 @@ pub(crate) fn new_saga(
 
 /// Stores a new saga. An id is made for one start, so what exists under it was created by an
 /// earlier try of this very start, whose outcome the store itself did not learn.
-pub(crate) async fn store_new(
-    store: &dyn Store,
-    new: NewSaga,
-) -> Result<StartOutcome, StoreError> {
+pub(crate) async fn store_new(store: &dyn Store, new: NewSaga) -> Result<StartOutcome, StoreError> {
     let ours = new.id;
     match store.start(new).await? {
         StartOutcome::Existing { id, .. } if id == ours => Ok(StartOutcome::Created),
@@ -47,6 +44,7 @@ pub(crate) async fn run_from_start(
     permit: OwnedSemaphorePermit,
 ) -> Result<StartOutcome, StoreError> {
     let runtime = executor.runtime.clone();
+    executor.at = now;
     let launches = executor
         .plan(&mut events)
         .map_err(|error| StoreError::Corrupt(format!("a new saga is not a saga: {error}")))?;

@@ -137,7 +137,7 @@ impl Executor {
             true => Stimulus::WorkerLost { losses_max },
             false => Stimulus::Tick,
         };
-        let opening = self.saga.advance(self.runtime.now(), stimulus);
+        let opening = self.saga.advance(self.at, stimulus);
         let events = match opening {
             Ok(mut events) => self.read_inbox().await.map(|more| {
                 events.extend(more);

@@ -59,7 +59,10 @@ impl FaultyStore {
     }
 
     /// Decides from now on what goes wrong.
-    pub(crate) fn plan(&self, plan: impl Fn(&'static str) -> Option<Fault> + Send + Sync + 'static) {
+    pub(crate) fn plan(
+        &self,
+        plan: impl Fn(&'static str) -> Option<Fault> + Send + Sync + 'static,
+    ) {
         *self.plan.lock().unwrap() = Box::new(plan);
     }
 
@@ -167,7 +170,8 @@ impl SagaLog for FaultyStore {
 
     async fn append(&self, append: Append) -> Result<(), AppendError> {
         let again = append.clone();
-        let answer = self.through("append", |inner| async move { inner.append(append).await }).await;
+        let answer =
+            self.through("append", |inner| async move { inner.append(append).await }).await;
         if let Err(AppendError::Fenced { .. }) = answer {
             self.count("fenced");
             if self.unfenced {
