@@ -13,7 +13,8 @@ mod schema;
 
 use std::sync::Arc;
 
-use saga_core::store::StoreError;
+use saga_core::store::{NewSaga, StartOutcome, StoreError};
+use sqlx::postgres::PgConnection;
 
 pub use connect::PostgresOptions;
 
@@ -75,5 +76,25 @@ impl PostgresStore {
             hint,
             buckets,
         })
+    }
+
+    /// Starts a saga inside the caller's own transaction: what the caller writes and the saga
+    /// appear together at the commit, or not at all. The tables of the sagas have to be in the
+    /// caller's database. Workers are told at the commit.
+    ///
+    /// `saga` comes from `prepare()` on a start. The transaction has to be `READ COMMITTED`, which
+    /// is the default.
+    ///
+    /// # Errors
+    /// [`StoreError`] when a statement failed; PostgreSQL then takes no further statement in this
+    /// transaction but its rollback.
+    pub async fn start_in(
+        &self,
+        transaction: &mut PgConnection,
+        saga: &NewSaga,
+    ) -> Result<StartOutcome, StoreError> {
+        let outcome = sagas::start_in(&mut *transaction, saga).await?;
+        listen::tell_at_commit(transaction).await?;
+        Ok(outcome)
     }
 }

@@ -15,7 +15,8 @@ mod writer;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use saga_core::store::StoreError;
+use saga_core::store::{NewSaga, StartOutcome, StoreError};
+use sqlx::SqliteConnection;
 
 pub use open::SqliteOptions;
 
@@ -33,8 +34,8 @@ const BUCKET: i32 = 0;
 /// A durable store in a single SQLite file. Cheap to clone; clones share their connections.
 ///
 /// Any number of processes on one machine may open the same file. Opening creates the file and
-/// brings its schema up to date. It needs a tokio runtime, on which its writer lives until the
-/// last clone is dropped.
+/// brings its schema up to date. Reads run on the caller's tokio runtime; the one writer has a
+/// thread of its own, which ends when the last clone is dropped and all is written.
 ///
 /// # Durability
 /// A change is answered after the transaction that holds it was committed and flushed to disk
@@ -79,8 +80,56 @@ impl SqliteStore {
         let mut options = options.into();
         let db = options.open().await?;
         let hint = Arc::new(Hint::new(options.wal()));
-        let writer = Writer::start(Session::new(options.to_write(), db), hint.clone());
+        // A connection that has to be opened anew finds the file, or something is wrong with it.
+        let session = Session::new(options.clone().create(false).to_write(), db);
+        let writer = Writer::start(session, hint.clone())?;
         let reader = Reader::new(options.to_read());
         Ok(Self { reader, writer, hint, turn: Arc::default() })
+    }
+
+    /// Starts a saga inside the caller's own transaction: what the caller writes and the saga
+    /// appear together at the commit, or not at all. The transaction has to be on the same file,
+    /// and begun with `BEGIN IMMEDIATE`: one that reads first may find the file locked when it
+    /// wants to write.
+    ///
+    /// ```
+    /// # tokio::runtime::Runtime::new()?.block_on(async {
+    /// use saga_core::store::SagaLog as _;
+    /// # use saga_core::store::{NewSaga, Summary};
+    /// # use saga_core::{Bucket, Definition, Digest, Failure, Payload, Saga, SagaId, StartRequest, Status, Step, Timestamp};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("shop.db");
+    /// let store = saga_store::SqliteStore::open(&path).await?;
+    /// let shop = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await?;
+    /// sqlx::query("CREATE TABLE orders (number TEXT)").execute(&shop).await?;
+    /// # async fn work() -> Result<(), Failure> { Ok(()) }
+    /// # let definition = Definition::new("place-order", [Step::pivot("work", work)])?;
+    /// # let now = Timestamp::from_micros(0);
+    /// # let request = StartRequest { input: Payload::null(), key: None, traceparent: None };
+    /// # let id = SagaId::new(0, 0, Bucket::of("order-17", 1));
+    /// # let (mut started, events) = Saga::start(id, definition.spec().clone(), now, request);
+    /// # let summary = Summary { status: Status::Running, next_wake_at: Some(now), wait: None, ended_at: None };
+    /// # let saga = NewSaga { id, definition: definition.spec().reference(), key: None, input_digest: Digest::of(&[]), first: started.seal(0, now, &events), summary, owner: None };
+    ///
+    /// // let saga = client.start("place-order", &order).key("order-17").prepare().await?;
+    /// let mut transaction = shop.begin_with("BEGIN IMMEDIATE").await?;
+    /// sqlx::query("INSERT INTO orders VALUES ('order-17')").execute(&mut *transaction).await?;
+    /// store.start_in(&mut transaction, &saga).await?;
+    /// assert!(store.row(saga.id).await?.is_none()); // nobody sees it before the commit
+    /// transaction.commit().await?;
+    /// assert!(store.row(saga.id).await?.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`StoreError`] when a statement failed; roll the transaction back then.
+    pub async fn start_in(
+        &self,
+        transaction: &mut SqliteConnection,
+        saga: &NewSaga,
+    ) -> Result<StartOutcome, StoreError> {
+        sagas::start_in(transaction, saga).await
     }
 }

@@ -4,11 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use sqlx::postgres::{PgListener, PgPoolOptions};
+use async_trait::async_trait;
+use saga_core::store::StoreError;
+use sqlx::Error;
+use sqlx::postgres::{PgConnection, PgListener, PgPoolOptions};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::connect::Connector;
+use super::failure::classify;
+use super::lane::{Session, Work};
 
 /// The channel that all processes on one database share.
 const CHANNEL: &str = "saga_due";
@@ -78,7 +83,7 @@ impl Drop for Waiting<'_> {
 
 /// Tells other processes, at most once per [`QUIET`]. A message that is lost costs them a poll.
 async fn tell(hint: std::sync::Weak<Hint>, connector: Connector) {
-    let mut session = super::lane::Session::new(connector);
+    let mut session = Session::new(connector);
     while let Some(strong) = hint.upgrade() {
         let told = tokio::time::timeout(PAUSE, strong.tell.notified()).await;
         drop(strong);
@@ -91,17 +96,22 @@ async fn tell(hint: std::sync::Weak<Hint>, connector: Connector) {
     }
 }
 
+/// Tells other processes when the transaction on this connection commits.
+pub(super) async fn tell_at_commit(db: &mut PgConnection) -> Result<(), StoreError> {
+    Tell.run(db).await.map_err(|error| classify(Tell.what(), &error))
+}
+
 struct Tell;
 
-#[async_trait::async_trait]
-impl super::lane::Work for Tell {
+#[async_trait]
+impl Work for Tell {
     type Outcome = ();
 
     fn what(&self) -> String {
         "notifying other processes".to_owned()
     }
 
-    async fn run(&self, db: &mut sqlx::postgres::PgConnection) -> Result<(), sqlx::Error> {
+    async fn run(&self, db: &mut PgConnection) -> Result<(), Error> {
         sqlx::query("SELECT pg_notify($1, '')").bind(CHANNEL).execute(db).await.map(drop)
     }
 }
@@ -118,7 +128,7 @@ async fn listen(hint: std::sync::Weak<Hint>, connector: Connector) {
 async fn listen_for_a_while(
     hint: &std::sync::Weak<Hint>,
     connector: &Connector,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), Error> {
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .acquire_timeout(Duration::from_secs(5))

@@ -11,6 +11,7 @@ use sqlx::Error;
 use sqlx::postgres::PgConnection;
 
 use super::PostgresStore;
+use super::failure::classify;
 use super::group::Batch;
 use super::lane::Work;
 use crate::row::{self, LogColumns, SagaColumns, integer, json};
@@ -148,6 +149,16 @@ async fn existing(
         let same_input = row::same_input(id, &digest, saga.input_digest)?;
         Ok(StartOutcome::Existing { id, same_input })
     }))
+}
+
+/// A start inside a transaction of the caller.
+pub(super) async fn start_in(
+    db: &mut PgConnection,
+    saga: &NewSaga,
+) -> Result<StartOutcome, StoreError> {
+    let outcomes = Starts.run(db, std::slice::from_ref(saga)).await;
+    let outcome = outcomes.map_err(|error| classify(Starts::WHAT, &error))?.pop();
+    outcome.unwrap_or_else(|| Err(StoreError::Corrupt("a start without an outcome".to_owned())))
 }
 
 /// Appends, many in one statement.

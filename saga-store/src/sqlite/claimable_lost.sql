@@ -15,7 +15,7 @@ known (name, version, digest) AS (
 )
 SELECT saga.id
 FROM owners
-CROSS JOIN saga
+CROSS JOIN saga INDEXED BY saga_owner
 CROSS JOIN known
 WHERE
     saga.bucket = ?1

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
@@ -19,15 +19,25 @@ pub(super) struct Hint {
     notify: Notify,
     waiting: AtomicUsize,
     wal: PathBuf,
-    /// The write-ahead log as this process last left it. Locked for a copy, never across an await.
-    ours: Mutex<Stamp>,
+    /// Locked for one look at the file, never across an await.
+    seen: Mutex<Seen>,
+}
+
+/// What is known of the write-ahead log.
+#[derive(Debug)]
+enum Seen {
+    /// As it was when last looked at, or when this process had last written.
+    Stamp(Stamp),
+    /// This process is writing, so a change says nothing.
+    Writing,
 }
 
 impl Hint {
     /// Hints about the database whose write-ahead log is at `wal`.
     pub(super) fn new(wal: PathBuf) -> Self {
-        let hint = Self { notify: Notify::new(), waiting: 0.into(), wal, ours: Mutex::new(None) };
-        hint.wrote();
+        let seen = Mutex::new(Seen::Writing);
+        let hint = Self { notify: Notify::new(), waiting: 0.into(), wal, seen };
+        *hint.seen() = Seen::Stamp(hint.stamp());
         hint
     }
 
@@ -40,18 +50,17 @@ impl Hint {
         }
     }
 
-    /// This process has written: remembers what that looks like from outside.
-    pub(super) fn wrote(&self) {
-        let stamp = self.stamp();
-        *self.ours.lock().unwrap_or_else(PoisonError::into_inner) = stamp;
+    /// This process writes, until the guard is dropped: what then changes in the file is no hint.
+    pub(super) fn writing(&self) -> Writing<'_> {
+        *self.seen() = Seen::Writing;
+        Writing(self)
     }
 
     /// Resolves on the next hint.
     pub(super) async fn wait(&self) {
         let _waiting = Waiting::new(&self.waiting);
-        let notified = self.notify.notified();
         tokio::select! {
-            () = notified => {}
+            () = self.notify.notified() => {}
             () = self.written_by_others() => {}
         }
     }
@@ -60,10 +69,12 @@ impl Hint {
         let mut looks = tokio::time::interval(LOOK_EVERY);
         loop {
             looks.tick().await;
+            let mut seen = self.seen();
             let stamp = self.stamp();
-            let mut ours = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
-            if stamp != *ours {
-                *ours = stamp;
+            if let Seen::Stamp(before) = &*seen
+                && *before != stamp
+            {
+                *seen = Seen::Stamp(stamp);
                 return;
             }
         }
@@ -73,6 +84,20 @@ impl Hint {
     fn stamp(&self) -> Stamp {
         let metadata = std::fs::metadata(&self.wal).ok()?;
         Some((metadata.len(), metadata.modified().ok()?))
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A transaction of this process.
+pub(super) struct Writing<'a>(&'a Hint);
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        let mut seen = self.0.seen();
+        *seen = Seen::Stamp(self.0.stamp());
     }
 }
 

@@ -18,6 +18,10 @@ const SQLITE_MIN: [u32; 3] = [3, 51, 3];
 /// longer between looks; beginning afresh keeps a writer from being overtaken all the time.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 
+/// How long a read waits in the rare moments when it cannot go on at once: while another process
+/// recovers the write-ahead log of one that was killed.
+const READ_WAIT_MAX: Duration = Duration::from_secs(10);
+
 /// How long opening waits for a process that keeps the file locked.
 const OPEN_WAIT_MAX: Duration = Duration::from_secs(10);
 
@@ -89,7 +93,7 @@ impl SqliteOptions {
         SqliteConnectOptions::new()
             .filename(&self.path)
             .read_only(true)
-            .busy_timeout(BUSY_TIMEOUT)
+            .busy_timeout(READ_WAIT_MAX)
             .disable_statement_logging()
     }
 

@@ -22,13 +22,7 @@ impl SagaLog for SqliteStore {
     }
 
     async fn start(&self, saga: NewSaga) -> Result<StartOutcome, StoreError> {
-        let bucket = saga.id.bucket().number();
-        if bucket != BUCKET {
-            return Err(StoreError::Unusable(format!(
-                "saga id {} carries bucket {bucket}, and this store has {BUCKETS}: make ids with the number of buckets the store tells",
-                saga.id
-            )));
-        }
+        check_bucket(saga.id)?;
         self.writer.write(saga).await?
     }
 
@@ -63,6 +57,25 @@ impl SagaLog for SqliteStore {
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
         self.reader.read(|mut db| async move { counts(&mut db).await }).await
     }
+}
+
+/// A start inside a transaction of the caller.
+pub(super) async fn start_in(
+    db: &mut SqliteConnection,
+    saga: &NewSaga,
+) -> Result<StartOutcome, StoreError> {
+    check_bucket(saga.id)?;
+    saga.run(db).await.map_err(|error| classify("starting a saga", &error))?
+}
+
+fn check_bucket(id: SagaId) -> Result<(), StoreError> {
+    let bucket = id.bucket().number();
+    if bucket == BUCKET {
+        return Ok(());
+    }
+    Err(StoreError::Unusable(format!(
+        "saga id {id} carries bucket {bucket}, and this store has {BUCKETS}: make ids with the number of buckets the store tells"
+    )))
 }
 
 #[async_trait]

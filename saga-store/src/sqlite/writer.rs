@@ -4,12 +4,16 @@
 //! So an idle store commits at once, a busy one shares each commit among many callers, and no
 //! timer is involved. Callers are answered after the commit, never before.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use saga_core::store::StoreError;
 use sqlx::SqliteConnection;
+use tokio::runtime::Builder;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::hint::Hint;
@@ -47,11 +51,20 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the writer on the current runtime.
-    pub(super) fn start(session: Session, hint: Arc<Hint>) -> Self {
+    /// Starts the writer.
+    ///
+    /// It has a thread of its own: between the statements of a transaction it holds the lock that
+    /// all processes share on the file, and must not then wait for a runtime whose threads are
+    /// busy with something else. Nor does a transaction end half-way with the caller's runtime.
+    pub(super) fn start(session: Session, hint: Arc<Hint>) -> Result<Self, StoreError> {
         let (queue, entries) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(supervise(session, hint, Arc::new(Mutex::new(entries))));
-        Self { queue }
+        let failed =
+            |error| StoreError::Unavailable(format!("starting the thread that writes: {error}"));
+        let runtime = Builder::new_current_thread().enable_time().build().map_err(failed)?;
+        let writer = supervise(session, hint, Arc::new(Mutex::new(entries)));
+        let thread = std::thread::Builder::new().name("saga-writer".into());
+        thread.spawn(move || runtime.block_on(writer)).map_err(failed)?;
+        Ok(Self { queue })
     }
 
     /// Has a change made, and answers once it is durable.
@@ -145,16 +158,26 @@ async fn write_on(mut session: Session, hint: Arc<Hint>, entries: Arc<Mutex<Entr
 async fn settle(session: &mut Session, hint: &Hint, batch: &mut Vec<Box<dyn Entry>>) {
     match transact(session, hint, batch).await {
         Ok(()) => batch.drain(..).for_each(|entry| entry.answer(Ok(()))),
-        Err(Trouble::Changes(_)) if batch.len() > 1 => {
-            for mut entry in batch.drain(..) {
-                let alone = transact(session, hint, std::slice::from_mut(&mut entry)).await;
-                entry.answer(alone.map_err(Trouble::into_error));
-            }
-        }
+        Err(Trouble::Changes(_)) if batch.len() > 1 => settle_singly(session, hint, batch).await,
         Err(trouble) => {
             let error = trouble.into_error();
             batch.drain(..).for_each(|entry| entry.answer(Err(error.clone())));
         }
+    }
+}
+
+async fn settle_singly(session: &mut Session, hint: &Hint, batch: &mut Vec<Box<dyn Entry>>) {
+    // Once no transaction can be begun any more, nobody has to wait for that again.
+    let mut barred = None;
+    for mut entry in batch.drain(..) {
+        let alone = match &barred {
+            None => transact(session, hint, std::slice::from_mut(&mut entry)).await,
+            Some(error) => Err(Trouble::Begin(StoreError::clone(error))),
+        };
+        if let Err(Trouble::Begin(error)) = &alone {
+            barred = Some(error.clone());
+        }
+        entry.answer(alone.map_err(Trouble::into_error));
     }
 }
 
@@ -164,6 +187,7 @@ async fn transact(
     batch: &mut [Box<dyn Entry>],
 ) -> Result<(), Trouble> {
     let (db, written_by_others) = session.begin().await.map_err(Trouble::Begin)?;
+    let writing = hint.writing();
     let mut made = Ok(());
     for entry in batch.iter_mut() {
         made = entry.run(db).await;
@@ -172,7 +196,7 @@ async fn transact(
         }
     }
     session.end(made).await.map_err(Trouble::Changes)?;
-    hint.wrote();
+    drop(writing);
     if written_by_others || batch.iter().any(|entry| entry.makes_due()) {
         hint.give();
     }

@@ -2,3 +2,11 @@
 #![cfg(feature = "sqlite")]
 
 mod conformance;
+mod damage;
+mod driven;
+mod full;
+mod hints;
+mod kill;
+mod opening;
+mod plans;
+mod sharing;

@@ -94,6 +94,9 @@ pub(super) async fn an_append_repeated_late_succeeds_only_with_the_identical_row
     let mut with_other_body = early.clone();
     with_other_body.row.body = "[]".into();
     assert_refused(&scene, with_other_body).await;
+    let mut under_another_epoch = early.clone();
+    under_another_epoch.row.epoch += 1;
+    assert_refused(&scene, under_another_epoch).await;
     let mut at_another_time = early;
     at_another_time.row.at = FUTURE;
     assert_refused(&scene, at_another_time).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::scene::{Draft, Driven, FUTURE, PAST, Scene, definition, order, trip};
+use super::scene::{Draft, Driven, FUTURE, PAST, Scene, definition, nobody, order, trip};
 use crate::DefinitionRef;
 use crate::store::{Append, Claim, SagaRow};
 
@@ -46,11 +46,17 @@ pub(super) async fn a_claim_takes_only_sagas_of_known_definitions(scene: Scene) 
     scene.started(scene.draft(&trip(), None)).await;
     scene.started(scene.draft(&definition("order", 2, &["reserve-stock"]), None)).await;
 
+    let lost = scene.owned(nobody()).await;
+    let draft = Draft { owner: Some(nobody()), wake: None, ..scene.draft(&trip(), None) };
+    scene.started(draft).await;
+
     let unknown = DefinitionRef { digest: trip().digest(), ..order().reference() };
     assert_eq!(claimed(&scene, worker_claim(worker, vec![unknown], 10)).await, []);
     assert_eq!(claimed(&scene, worker_claim(worker, Vec::new(), 10)).await, []);
     let known = vec![definition("other", 1, &["x"]).reference(), order().reference()];
-    assert_eq!(claimed(&scene, worker_claim(worker, known, 10)).await, [wanted.id]);
+    let mut taken = claimed(&scene, worker_claim(worker, known, 10)).await;
+    taken.sort();
+    assert_eq!(taken, [wanted.id, lost.id]);
 }
 
 pub(super) async fn a_claim_takes_at_most_its_limit(scene: Scene) {
@@ -73,7 +79,9 @@ pub(super) async fn a_claim_takes_at_most_its_limit(scene: Scene) {
 pub(super) async fn a_claim_takes_only_what_is_due(scene: Scene) {
     let worker = scene.worker().await;
     let due = scene.due().await;
-    for wake in [Some(FUTURE), None] {
+    // The lease tells the store's own time: it ends an hour from now.
+    let soon = scene.other.workers().await.expect("a read")[0].lease_until;
+    for wake in [Some(soon), Some(FUTURE), None] {
         let draft = Draft { wake, ..scene.draft(&order(), None) };
         scene.started(draft).await;
     }

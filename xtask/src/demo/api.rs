@@ -1,0 +1,264 @@
+//! The HTTP side of the order service and of the participants' books, as the demo sees it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use reqwest::StatusCode;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::plan::Order;
+
+/// How long one call may take.
+const CALL_WITHIN: Duration = Duration::from_secs(10);
+/// How often a call is made before the service is given up.
+const CALLS_MAX: u32 = 8;
+/// The first pause before a repeated call; it doubles each time.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The client that all calls share.
+///
+/// # Errors
+/// When the HTTP client cannot be set up.
+pub(crate) fn client() -> anyhow::Result<reqwest::Client> {
+    let builder = reqwest::Client::builder().timeout(CALL_WITHIN).no_proxy();
+    builder.build().context("could not set up the HTTP client")
+}
+
+/// The order service at one address.
+#[derive(Debug, Clone)]
+pub(crate) struct OrderService {
+    client: reqwest::Client,
+    url: String,
+}
+
+/// What `POST /orders` answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// 202: a new order; 200: the order this key had before.
+    Accepted { order_id: String, is_new: bool },
+    /// 409: the key belongs to an order with another body.
+    Conflict,
+    /// Any other refusal, with its body.
+    Refused { status: u16, body: String },
+}
+
+/// What a saga is at the moment or has become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Status {
+    Running,
+    Compensating,
+    Stuck,
+    Completed,
+    Compensated,
+    Stopped,
+}
+
+/// How many sagas are in each status.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct Counts {
+    pub running: usize,
+    pub compensating: usize,
+    pub stuck: usize,
+    pub completed: usize,
+    pub compensated: usize,
+    pub stopped: usize,
+}
+
+/// One order with the view of its saga.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct OrderView {
+    pub order_id: String,
+    pub view: SagaView,
+}
+
+/// The parts of a saga's view that the demo reads. Times are epoch microseconds.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct SagaView {
+    pub status: Status,
+    pub started_at: i64,
+    pub ended_at: Option<i64>,
+    pub wait: Option<Wait>,
+    pub steps: Vec<StepView>,
+}
+
+/// Why a saga that is alive does not move.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Wait {
+    pub text: String,
+}
+
+/// One step of a saga's view.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct StepView {
+    pub name: String,
+    pub state: String,
+    #[serde(default)]
+    pub output: Value,
+}
+
+/// One transition in a saga's log; `at` is in epoch microseconds.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct LogEntry {
+    pub at: i64,
+    pub events: Vec<String>,
+}
+
+/// What a service says it did, from its own ledger.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Book {
+    pub service: String,
+    pub unit: String,
+    pub opening: i64,
+    pub balance: i64,
+    pub held: i64,
+    pub movements: Vec<Movement>,
+    pub arithmetic_ok: bool,
+}
+
+/// What one saga did to one service.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Movement {
+    pub saga_id: String,
+    pub action_effects: u64,
+    pub compensation_effects: u64,
+    /// How many units one effect moved.
+    pub amount: u64,
+}
+
+/// How a participant misbehaves, as far as the demo must know.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Switches {
+    /// How much later than its call a late request arrives.
+    pub late_ms: u64,
+}
+
+impl Status {
+    /// The word for it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Compensating => "compensating",
+            Self::Stuck => "stuck",
+            Self::Completed => "completed",
+            Self::Compensated => "compensated",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+impl Counts {
+    /// Sagas that move on their own.
+    pub(crate) fn moving(&self) -> usize {
+        self.running + self.compensating
+    }
+
+    /// Sagas that have ended.
+    pub(crate) fn verdicts(&self) -> usize {
+        self.completed + self.compensated + self.stopped
+    }
+
+    /// Every saga the order service knows.
+    pub(crate) fn all(&self) -> usize {
+        self.moving() + self.stuck + self.verdicts()
+    }
+}
+
+impl OrderService {
+    /// The order service at `url`.
+    pub(crate) fn new(client: reqwest::Client, url: String) -> Self {
+        Self { client, url }
+    }
+
+    /// Places an order. A call without a clear answer is made again with the same key.
+    ///
+    /// # Errors
+    /// When no call got a clear answer.
+    pub(crate) async fn place(&self, key: &str, order: &Order) -> anyhow::Result<Answer> {
+        until_clear(|| self.try_place(key, order)).await
+    }
+
+    /// How many sagas are in each status.
+    pub(crate) async fn counts(&self) -> anyhow::Result<Counts> {
+        #[derive(Deserialize)]
+        struct Orders {
+            counts: Counts,
+        }
+        let orders: Orders = get(&self.client, &format!("{}/orders", self.url)).await?;
+        Ok(orders.counts)
+    }
+
+    /// One order with its saga.
+    pub(crate) async fn order(&self, id: &str) -> anyhow::Result<OrderView> {
+        get(&self.client, &format!("{}/orders/{id}", self.url)).await
+    }
+
+    /// The log of an order's saga, oldest transition first.
+    pub(crate) async fn log(&self, id: &str) -> anyhow::Result<Vec<LogEntry>> {
+        get(&self.client, &format!("{}/orders/{id}/log", self.url)).await
+    }
+
+    async fn try_place(&self, key: &str, order: &Order) -> anyhow::Result<Answer> {
+        let call = self.client.post(format!("{}/orders", self.url));
+        let response = call.header("Idempotency-Key", key).json(order).send().await?;
+        let status = response.status();
+        let body = response.text().await?;
+        match status {
+            StatusCode::ACCEPTED | StatusCode::OK => accepted(status, &body),
+            StatusCode::CONFLICT => Ok(Answer::Conflict),
+            _ if status.is_client_error() => Ok(Answer::Refused { status: status.as_u16(), body }),
+            _ => bail!("POST /orders answered {status}: {body}"),
+        }
+    }
+}
+
+/// The JSON at an address; a call that fails is made again.
+///
+/// # Errors
+/// When the service does not answer, answers with an error, or with other JSON than expected.
+pub(crate) async fn get<T: DeserializeOwned>(
+    client: &reqwest::Client,
+    url: &str,
+) -> anyhow::Result<T> {
+    until_clear(|| try_get(client, url)).await
+}
+
+async fn try_get<T: DeserializeOwned>(client: &reqwest::Client, url: &str) -> anyhow::Result<T> {
+    let call = client.get(url).send();
+    let response = call.await.with_context(|| format!("GET {url} got no answer"))?;
+    let status = response.status();
+    let body = response.text().await.with_context(|| format!("GET {url} broke off"))?;
+    if !status.is_success() {
+        bail!("GET {url} answered {status}: {body}");
+    }
+    serde_json::from_str(&body).with_context(|| format!("GET {url} answered in an unknown form"))
+}
+
+/// Makes a call again and again, with growing pauses, until it gets a clear answer.
+async fn until_clear<T, F>(call: impl Fn() -> F) -> anyhow::Result<T>
+where
+    F: Future<Output = anyhow::Result<T>>,
+{
+    let mut pause = PAUSE;
+    for _ in 1..CALLS_MAX {
+        if let Ok(answer) = call().await {
+            return Ok(answer);
+        }
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+    call().await.with_context(|| format!("none of {CALLS_MAX} calls got a clear answer"))
+}
+
+fn accepted(status: StatusCode, body: &str) -> anyhow::Result<Answer> {
+    #[derive(Deserialize)]
+    struct Accepted {
+        order_id: String,
+    }
+    let accepted: Accepted = serde_json::from_str(body)
+        .with_context(|| format!("POST /orders answered {status} without an order_id: {body}"))?;
+    Ok(Answer::Accepted { order_id: accepted.order_id, is_new: status == StatusCode::ACCEPTED })
+}

@@ -1,0 +1,186 @@
+//! One child process: started, awaited by its first line, watched, and never left behind.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+/// How long a child may take to say that it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// How many of the last lines of its log are shown when a child fails.
+const TAIL_LINES: usize = 8;
+
+/// A running child.
+///
+/// It is in its own process group, so that Ctrl-C reaches the demo alone, which then ends its
+/// children in order. The child ends itself when its stdin is closed, so even a demo that was killed
+/// leaves nothing running. Dropping a `Process` kills it.
+#[derive(Debug)]
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts a program, its log (stderr) in `folder`, and waits for its first line on stdout.
+    ///
+    /// # Errors
+    /// When the program cannot be started, ends before its first line or is silent for too long; the
+    /// message holds the last lines of its log.
+    pub(crate) async fn start(
+        name: &str,
+        program: &Path,
+        arguments: &[OsString],
+        folder: &Path,
+    ) -> anyhow::Result<(Self, String)> {
+        let log = folder.join(format!("{name}.log"));
+        let stderr = File::create(&log)
+            .with_context(|| format!("could not create the log {}", log.display()))?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("could not start {name} ({})", program.display()))?;
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().expect("stdout was asked to be a pipe");
+        let mut process = Self { name: name.to_owned(), child, stdin, log };
+        let first = process.first_line(stdout).await?;
+        Ok((process, first))
+    }
+
+    /// The id of the process, while it runs.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().unwrap_or(0)
+    }
+
+    /// Fails with the last lines of its log when the process has ended although nobody asked it to.
+    pub(crate) fn check_running(&mut self) -> anyhow::Result<()> {
+        let ended = self.child.try_wait();
+        match ended.with_context(|| format!("could not ask after {}", self.name))? {
+            None => Ok(()),
+            Some(status) => bail!("{} ended ({status}){}", self.name, self.tail()),
+        }
+    }
+
+    /// Kills it with SIGKILL: it gets no chance to tidy up.
+    pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
+        self.child.kill().await.with_context(|| format!("could not kill {}", self.name))
+    }
+
+    /// Asks it to end by closing its stdin; waits with [`Process::ended`].
+    pub(crate) fn ask_to_end(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Waits until it has ended; after `grace` it is killed.
+    pub(crate) async fn ended(mut self, grace: Duration) {
+        if tokio::time::timeout(grace, self.child.wait()).await.is_err() {
+            self.child.kill().await.ok();
+        }
+    }
+
+    /// The last lines of its log, introduced and indented; empty when it logged nothing.
+    pub(crate) fn tail(&self) -> String {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let mut lines: Vec<&str> = log.lines().rev().take(TAIL_LINES).collect();
+        if lines.is_empty() {
+            return String::new();
+        }
+        lines.reverse();
+        format!("\n  the last lines of {}:\n    {}", self.name, lines.join("\n    "))
+    }
+
+    /// Reads the first line and leaves a task behind that empties the pipe, so that a child that
+    /// says more is never blocked.
+    async fn first_line(&mut self, stdout: ChildStdout) -> anyhow::Result<String> {
+        let mut lines = BufReader::new(stdout).lines();
+        let first = match tokio::time::timeout(READY_WITHIN, lines.next_line()).await {
+            Ok(Ok(Some(line))) => line,
+            Ok(Ok(None)) => return Err(self.ended_early().await),
+            Ok(Err(error)) => {
+                return Err(error).with_context(|| format!("could not read from {}", self.name));
+            }
+            Err(_) => bail!(
+                "{} did not say that it is ready within {} s{}",
+                self.name,
+                READY_WITHIN.as_secs(),
+                self.tail()
+            ),
+        };
+        tokio::spawn(drain(lines));
+        Ok(first)
+    }
+
+    async fn ended_early(&mut self) -> anyhow::Error {
+        let status = tokio::time::timeout(Duration::from_secs(2), self.child.wait()).await;
+        let how = match status {
+            Ok(Ok(status)) => format!("ended ({status})"),
+            Ok(Err(_)) | Err(_) => "closed its output".to_owned(),
+        };
+        anyhow!("{} {how} before it was ready{}", self.name, self.tail())
+    }
+}
+
+async fn drain(mut lines: Lines<BufReader<ChildStdout>>) {
+    while let Ok(Some(_)) = lines.next_line().await {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn shell(script: &str, folder: &Path) -> anyhow::Result<(Process, String)> {
+        let arguments = ["-c".into(), script.into()];
+        Process::start("child", Path::new("/bin/sh"), &arguments, folder).await
+    }
+
+    #[tokio::test]
+    async fn the_first_line_tells_that_a_child_is_ready() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut process, first) = shell("echo listening; cat", folder.path()).await.unwrap();
+        assert_eq!(first, "listening");
+        process.check_running().unwrap();
+        process.ask_to_end();
+        process.ended(Duration::from_secs(10)).await;
+    }
+
+    #[tokio::test]
+    async fn a_child_that_dies_first_is_reported_with_its_last_words() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = shell("echo 'the port is taken' >&2; exit 3", folder.path()).await.unwrap_err();
+        let text = format!("{error:#}");
+        assert!(text.contains("exit status: 3") && text.contains("the port is taken"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_child_that_dies_later_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut process, _) = shell("echo ready; read line; exit 4", folder.path()).await.unwrap();
+        process.ask_to_end();
+        process.child.wait().await.unwrap();
+        let text = process.check_running().unwrap_err().to_string();
+        assert!(text.contains("child ended (exit status: 4)"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_child_that_ignores_the_request_to_end_is_killed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut process, _) = shell("echo ready; exec sleep 600", folder.path()).await.unwrap();
+        let pid = process.pid();
+        process.ask_to_end();
+        process.ended(Duration::from_millis(50)).await;
+        assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    }
+}

@@ -1,0 +1,48 @@
+//! The project's own commands, run as `cargo xtask <command>`.
+//!
+//! - `demo` runs orders as sagas through real services and audits their books.
+//! - `test` makes every check that CI makes.
+//! - `tidy` checks the invariants of the architecture that a program can check.
+
+mod check;
+mod demo;
+mod interrupt;
+mod text;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The commands of the Saga project.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run orders as sagas through real services, kill the worker on the way, audit the books.
+    Demo(demo::Options),
+    /// Make every check that CI makes, and count them.
+    #[command(visible_alias = "ci")]
+    Test(check::Options),
+    /// Check the invariants of ARCHITECTURE.md that a program can check.
+    #[command(after_help = "Exit codes: 0 all hold, 1 something is to be mended, 2 usage.")]
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Test(options) => check::run(&options),
+        Command::Tidy => tidy::run(),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
