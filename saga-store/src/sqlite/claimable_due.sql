@@ -1,3 +1,4 @@
+-- Only here: PostgreSQL finds and claims in one statement, claim.sql.
 -- Sagas of one definition that are due and owned by nobody, the longest due first.
 SELECT id
 FROM saga

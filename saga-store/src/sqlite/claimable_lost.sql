@@ -1,3 +1,4 @@
+-- Only here: PostgreSQL finds and claims in one statement, claim.sql.
 -- Sagas owned by workers without a live lease. The owners are found by leaping through the index
 -- from one to the next: there are few of them, however many sagas they own.
 WITH RECURSIVE owners (id) AS (

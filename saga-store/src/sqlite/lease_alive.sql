@@ -1,3 +1,4 @@
+-- Only here: PostgreSQL asks it in claim.sql.
 SELECT EXISTS (
     SELECT 1
     FROM saga_worker

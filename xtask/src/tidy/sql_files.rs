@@ -35,7 +35,11 @@ fn includes(string: &str, path: &str) -> bool {
     relative.ends_with(".sql") && format!("/{path}").ends_with(&format!("/{relative}"))
 }
 
-/// Wherever both dialects have a folder, the file names in them are the same.
+/// How a statement begins that one dialect needs and the other does not; the reason follows.
+const ONLY_HERE: &str = "-- Only here: ";
+
+/// Wherever both dialects have a folder, the file names in them are the same, but for statements
+/// that say at their head why the other dialect has none.
 fn different_dialects(tree: &Tree) -> Vec<Finding> {
     let folders: BTreeSet<&str> =
         tree.with_extension("sql").filter_map(|f| parent(&f.path)).collect();
@@ -48,9 +52,18 @@ fn different_dialects(tree: &Tree) -> Vec<Finding> {
                 continue;
             }
             let names = names_in(tree, folder);
+            let explained = |name: &&String| {
+                let path = format!("{folder}/{name}");
+                let mut files = tree.with_extension("sql").filter(|file| file.path == path);
+                files.any(|file| file.text.starts_with(ONLY_HERE))
+            };
             let missing = names.iter().filter(|name| !tree.has(&format!("{other}/{name}")));
-            let what =
-                |name: &str| format!("{other} has no {name}; both dialects have the same files");
+            let missing = missing.filter(|name| !explained(name));
+            let what = |name: &str| {
+                format!(
+                    "{other} has no {name}; both dialects have the same files, or the first line says `{ONLY_HERE}` and why"
+                )
+            };
             findings.extend(
                 missing.map(|name| Finding::new(&format!("{folder}/{name}"), 1, what(name))),
             );
@@ -112,6 +125,17 @@ mod tests {
         let findings =
             found(&[("a/src/lib.rs", "include_str!(\"x.sql\")"), ("b/src/x.sql", "SELECT 1")]);
         assert_eq!(findings.len(), 1);
+    }
+
+    #[test]
+    fn a_statement_that_says_why_the_other_dialect_has_none_is_no_finding() {
+        let findings = found(&[
+            ("a/src/lib.rs", "(\"sqlite/one.sql\", \"sqlite/same.sql\", \"postgres/same.sql\")"),
+            ("a/src/sqlite/one.sql", "-- Only here: PostgreSQL does it in same.sql.\nSELECT 1"),
+            ("a/src/sqlite/same.sql", "SELECT 1"),
+            ("a/src/postgres/same.sql", "SELECT 1"),
+        ]);
+        assert!(findings.is_empty(), "{findings:?}");
     }
 
     #[test]
