@@ -24,7 +24,8 @@ fn fresh() -> Fresh {
     Fresh(throwaway_postgres::fresh_database().unwrap_or_else(|error| panic!("{error}")))
 }
 
-mod conformance {
+/// The name tells `cargo xtask test` which tests need a server.
+mod postgres {
     use super::fresh;
 
     saga_core::store_conformance!(fresh());

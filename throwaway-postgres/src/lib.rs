@@ -45,6 +45,17 @@ impl Error {
     }
 }
 
+/// Whether there is a server to test with: one that [`URL_VARIABLE`] names, or installed programs.
+///
+/// # Errors
+/// [`Error::NotInstalled`], which says what to install.
+pub fn available() -> Result<(), Error> {
+    if std::env::var_os(URL_VARIABLE).is_some() {
+        return Ok(());
+    }
+    binaries::folder().map(drop)
+}
+
 /// A new, empty database, and the URL of it: on the server that [`URL_VARIABLE`] names, else on a
 /// cluster that all callers in this process share.
 ///
@@ -63,7 +74,7 @@ pub fn fresh_database() -> Result<String, Error> {
 }
 
 #[cfg(test)]
-mod tests {
+mod postgres {
     use super::*;
     use std::process::Command;
 

@@ -7,6 +7,7 @@ mod child;
 mod command;
 mod counted;
 mod demo;
+mod server;
 mod summary;
 
 use std::process::ExitCode;
@@ -43,6 +44,8 @@ pub(crate) enum Name {
     Clippy,
     /// clippy has no warning for each library without its default features.
     Features,
+    /// A PostgreSQL server for the tests is there, or could be installed.
+    Server,
     /// Every test and doctest passes.
     Test,
     /// The documentation builds without a warning.
@@ -114,6 +117,7 @@ async fn make(name: Name, runner: &mut Runner) -> anyhow::Result<Outcome> {
         Name::Fmt => command::fmt(runner).await,
         Name::Clippy => command::clippy(runner, &["--workspace", "--all-targets"]).await,
         Name::Features => command::features(runner).await,
+        Name::Server => server::find_or_install(runner).await,
         Name::Test => counted::tests(runner).await,
         Name::Doc => command::doc(runner).await,
         Name::Tidy => command::tidy(),
@@ -149,6 +153,7 @@ impl Name {
             Self::Fmt => "fmt",
             Self::Clippy => "clippy",
             Self::Features => "features",
+            Self::Server => "server",
             Self::Test => "test",
             Self::Doc => "doc",
             Self::Tidy => "tidy",
@@ -162,6 +167,7 @@ impl Name {
             Self::Fmt => "rustfmt would change nothing",
             Self::Clippy => "clippy has no warning",
             Self::Features => "clippy has no warning without default features",
+            Self::Server => "a PostgreSQL server for the tests is there",
             Self::Test => "every test and doctest passes",
             Self::Doc => "the documentation builds without a warning",
             Self::Tidy => "the invariants of ARCHITECTURE.md hold",

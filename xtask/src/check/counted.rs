@@ -2,12 +2,16 @@
 
 use super::Outcome;
 use super::child::{End, Runner};
+use super::server;
 use crate::workspace;
 
 /// Runs every test and doctest of the workspace.
 pub(super) async fn tests(runner: &mut Runner) -> anyhow::Result<Outcome> {
     let mut command = workspace::cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]);
+    if throwaway_postgres::available().is_err() {
+        command.args(["--", "--skip", server::TESTS]);
+    }
     let mut counted = Counted::default();
     let end = runner.run(command, |line| counted.note(line)).await?;
     Ok(counted.outcome(end))

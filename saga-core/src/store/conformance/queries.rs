@@ -64,6 +64,7 @@ pub(super) async fn pages_have_neither_gaps_nor_duplicates(scene: Scene) {
                 let query = Query { statuses: statuses.clone(), before, limit, ..Query::default() };
                 let page = scene.other.find(&query).await.expect("a page");
                 assert!(page.len() <= limit as usize);
+                assert!(page.iter().all(|row| before.is_none_or(|before| row.id < before)));
                 if page.is_empty() {
                     break;
                 }

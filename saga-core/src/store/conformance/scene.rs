@@ -127,6 +127,7 @@ impl Scene {
             if page.is_empty() {
                 return rows;
             }
+            assert!(page.iter().all(|row| before.is_none_or(|before| row.id < before)));
             rows.extend(page);
         }
     }
