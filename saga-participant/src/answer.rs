@@ -89,7 +89,7 @@ impl Answer {
 }
 
 /// The ways to an answer that only the barrier may go, because they promise a guard row.
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 impl Answer {
     /// Marks the answer as written to its guard row.
     pub(crate) fn recorded(self) -> Answer {

@@ -13,24 +13,44 @@
 //!
 //! What business code may say beside success is a [`Refusal`].
 //!
-//! This file decides and holds no SQL; the files below `barrier/` keep the rows, one per database.
+//! A call first *claims* its guard row, by inserting it without an answer: of calls that arrive at
+//! the same instant one goes on and the others wait at the row for its end. A compensation claims
+//! the row of its action as well, and before its own, so the two of a step meet at one row whoever
+//! is first. `decision` says what follows from the rows, `transaction` runs it; `sqlite` and
+//! `postgres` hold only what differs between the databases.
 
+mod decision;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod rows;
+#[cfg(feature = "sqlite")]
 mod sqlite;
+mod transaction;
 
 use std::error::Error;
 use std::fmt;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sqlx::{Database, Pool};
 
 use crate::answer::Answer;
 use crate::call::{CallIdentity, Op};
 use crate::problem::{self, Problem};
 
+pub use rows::GuardRows;
+
 /// The guard of a participant's endpoints, over the pool of the participant's own database.
 ///
 /// The business change and the guard row are one transaction, so the barrier must be given the
 /// database that the business code writes. Cheap to clone; clones share the pool.
+///
+/// # PostgreSQL
+/// The barrier's own transactions are `READ COMMITTED` and short-lived: the server ends one that
+/// waits 5 s for a lock, runs a statement for 8 s or idles for 8 s, and after 10 s the connection
+/// is given up. Of a pool the barrier wants `test_before_acquire(false)`: it replaces a broken
+/// connection itself, while the pool's test waits for ever on one that has gone silent.
 pub struct Barrier<DB: Database> {
     pool: Pool<DB>,
 }
@@ -46,6 +66,135 @@ impl<DB: Database> Barrier<DB> {
     #[must_use]
     pub fn pool(&self) -> &Pool<DB> {
         &self.pool
+    }
+}
+
+impl<DB: GuardRows> Barrier<DB> {
+    /// Creates the table `saga_barrier` where it does not exist yet.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn migrate(&self) -> Result<(), BarrierError> {
+        let pool = self.pool.clone();
+        transaction::to_the_end(async move { rows::create_table(&pool).await }).await
+    }
+
+    /// Runs the business code of an action, unless the guard rows have the answer already.
+    ///
+    /// The whole transaction runs in a task of its own. Dropping the returned future, as a server
+    /// does when its client hangs up, does not stop it half-way: it ends on its own, and the next
+    /// attempt finds its answer.
+    ///
+    /// The business code is `Clone` because the database may take a transaction back and ask for
+    /// it again (a deadlock, a serialization failure), and because the way to learn what became
+    /// of a commit that was not answered is to try once more. All but the last run are rolled back.
+    ///
+    /// # Errors
+    /// See [`BarrierError`]; nothing of this attempt has been committed, except perhaps where
+    /// [`BarrierError::Database`] reports a failed commit.
+    pub async fn act<T, F>(
+        &self,
+        identity: &CallIdentity,
+        business: F,
+    ) -> Result<Answer, BarrierError>
+    where
+        T: Serialize + Send + 'static,
+        F: AsyncFnOnce(&mut DB::Connection) -> Result<T, Refusal>
+            + for<'c> Business<'c, DB::Connection, (), T>
+            + Clone
+            + Send
+            + 'static,
+    {
+        expect_op(identity, Op::Action)?;
+        transaction::own::<DB, (), T, F>(self.pool.clone(), identity.clone(), business).await
+    }
+
+    /// Runs the business code of a compensation with the output of its action, unless there is
+    /// nothing to undo or the guard rows have the answer already.
+    ///
+    /// Everything else is as in [`Barrier::act`].
+    ///
+    /// # Errors
+    /// See [`BarrierError`].
+    pub async fn compensate<O, T, F>(
+        &self,
+        identity: &CallIdentity,
+        business: F,
+    ) -> Result<Answer, BarrierError>
+    where
+        O: DeserializeOwned + Send + 'static,
+        T: Serialize + Send + 'static,
+        F: AsyncFnOnce(&mut DB::Connection, O) -> Result<T, Refusal>
+            + for<'c> Business<'c, DB::Connection, (O,), T>
+            + Clone
+            + Send
+            + 'static,
+    {
+        expect_op(identity, Op::Compensation)?;
+        transaction::own::<DB, (O,), T, F>(self.pool.clone(), identity.clone(), business).await
+    }
+
+    /// [`Barrier::act`] inside a transaction of the caller, who may commit it after an `Ok`, and
+    /// after an error as well: what this call did is then rolled back.
+    ///
+    /// Send the answer only after the commit, and do all of it where it is not dropped half-way.
+    /// On SQLite begin with `pool.begin_with("BEGIN IMMEDIATE")`. On PostgreSQL the default level,
+    /// `READ COMMITTED`, waits for a concurrent attempt; the higher ones fail with `40001` then.
+    ///
+    /// # Errors
+    /// See [`BarrierError`].
+    pub async fn act_in<T, F>(
+        &self,
+        tx: &mut DB::Connection,
+        identity: &CallIdentity,
+        business: F,
+    ) -> Result<Answer, BarrierError>
+    where
+        T: Serialize + Send,
+        F: AsyncFnOnce(&mut DB::Connection) -> Result<T, Refusal>
+            + for<'c> Business<'c, DB::Connection, (), T>
+            + Send,
+    {
+        expect_op(identity, Op::Action)?;
+        transaction::inside::<DB, (), T, F>(tx, identity, business).await
+    }
+
+    /// [`Barrier::compensate`] inside a transaction of the caller; the terms of
+    /// [`Barrier::act_in`] hold.
+    ///
+    /// # Errors
+    /// See [`BarrierError`].
+    pub async fn compensate_in<O, T, F>(
+        &self,
+        tx: &mut DB::Connection,
+        identity: &CallIdentity,
+        business: F,
+    ) -> Result<Answer, BarrierError>
+    where
+        O: DeserializeOwned + Send,
+        T: Serialize + Send,
+        F: AsyncFnOnce(&mut DB::Connection, O) -> Result<T, Refusal>
+            + for<'c> Business<'c, DB::Connection, (O,), T>
+            + Send,
+    {
+        expect_op(identity, Op::Compensation)?;
+        transaction::inside::<DB, (O,), T, F>(tx, identity, business).await
+    }
+
+    /// Deletes the guard rows of steps whose last call is older than `age`, in small transactions,
+    /// and returns how many rows went.
+    ///
+    /// The risk: a pruned step is forgotten. A repeated or late action is done once more, and a
+    /// compensation finds nothing to undo. So `age` must exceed the longest life of a saga, with
+    /// the time it may wait for a person included, plus the longest delay of a message; 30 days is
+    /// a fair start.
+    ///
+    /// # Errors
+    /// When the database cannot be written; what was deleted before stays deleted.
+    pub async fn prune(&self, age: Duration) -> Result<u64, BarrierError> {
+        let oldest_kept = SystemTime::now().checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH);
+        let pool = self.pool.clone();
+        transaction::to_the_end(async move { rows::prune(&pool, oldest_kept).await }).await
     }
 }
 
@@ -69,6 +218,8 @@ impl<DB: Database> fmt::Debug for Barrier<DB> {
 /// Implemented for every such closure whose future is `Send`; nobody implements it by hand. It
 /// exists because the transaction runs in a task of its own, and `AsyncFnOnce` cannot yet demand a
 /// `Send` future.
+///
+/// It must not end the transaction: commit and rollback are the barrier's.
 pub trait Business<'c, C: 'c, Args, T> {
     /// What the closure returns.
     type Future: Future<Output = Result<T, Refusal>> + Send + 'c;
@@ -172,11 +323,12 @@ pub enum BarrierError {
         /// What the endpoint does.
         expected: Op,
     },
-    /// No transaction could be begun, so this attempt did nothing: the pool is exhausted, the
-    /// database is locked for too long or gone. Status 503.
-    #[error("no transaction could be begun, nothing was done: {0}")]
+    /// This attempt did nothing: the pool is exhausted, the database is gone or locked for too
+    /// long, or another attempt of the call takes too long. Status 503.
+    #[error("the database is not free for the call, nothing was done: {0}")]
     Unavailable(#[source] sqlx::Error),
-    /// The database failed inside the transaction or at its commit. Status 500.
+    /// The database failed inside the transaction, or at its commit and could not be asked again
+    /// what became of it. Status 500.
     #[error("the database failed in the transaction of a call: {0}")]
     Database(#[source] sqlx::Error),
     /// The business code failed; its transaction was rolled back. Status 500.
@@ -192,6 +344,24 @@ pub enum BarrierError {
         /// What does not fit.
         #[source]
         fault: serde_json::Error,
+    },
+    /// The transaction did not end within ten seconds (PostgreSQL only): the business code is too
+    /// slow, or the connection is dead. The connection was given up. Status 500.
+    #[error(
+        "the transaction of the call did not end within 10 s and its connection was given up; it \
+         is not known whether it was committed"
+    )]
+    OutOfTime,
+    /// An earlier attempt left its claim behind without an answer. Only business code that ends
+    /// the barrier's transaction itself can do that, and nobody knows what it did. Status 500.
+    #[error(
+        "an earlier attempt of `{identity}` or of the other call of its step was committed without \
+         an answer, so its business code has ended the barrier's transaction itself; correct that \
+         code, find out what it did, and delete the step's rows with status 0 from saga_barrier"
+    )]
+    Unanswered {
+        /// What was called.
+        identity: CallIdentity,
     },
     /// The business code panicked, or the runtime was shut down under it. Status 500.
     #[error("the transaction of a call ended without an answer: {0}")]
@@ -209,86 +379,12 @@ impl From<BarrierError> for Problem {
             BarrierError::Database(_)
             | BarrierError::Business(_)
             | BarrierError::RecordedOutput { .. }
+            | BarrierError::OutOfTime
+            | BarrierError::Unanswered { .. }
             | BarrierError::Lost(_) => {
                 Problem::new(problem::FAILED, "The participant failed", 500, detail)
             }
         }
-    }
-}
-
-/// The recorded answers of a step's two calls, as far as there are any.
-#[derive(Debug, Default)]
-struct Guards {
-    action: Option<Answer>,
-    compensation: Option<Answer>,
-}
-
-/// What the guard rows say about a call that has arrived.
-#[derive(Debug, PartialEq, Eq)]
-enum Decision {
-    /// It is new: run the business code. A compensation is given the recorded output of its
-    /// action, as JSON; an action has no use for it and gets `null`.
-    Run { output: String },
-    /// It came before: the recorded answer again.
-    Replay(Answer),
-    /// Run nothing, record this answer, and first, where one is due, the refusal of the action.
-    Record { refusal_of_action: Option<Answer>, answer: Answer },
-}
-
-impl Guards {
-    fn decide(self, identity: &CallIdentity) -> Decision {
-        let refusal_of_action = || {
-            let action = CallIdentity { op: Op::Action, ..identity.clone() };
-            Answer::dangling_action(&action.idempotency_key())
-        };
-        match (identity.op, self.action, self.compensation) {
-            (Op::Action, Some(first), _) | (Op::Compensation, _, Some(first)) => {
-                Decision::Replay(first)
-            }
-            (Op::Action, None, None) => Decision::Run { output: "null".to_owned() },
-            // Only pruning can have taken the action's row; refusing it stays right.
-            (Op::Action, None, Some(_)) => {
-                Decision::Record { refusal_of_action: None, answer: refusal_of_action() }
-            }
-            (Op::Compensation, None, None) => Decision::Record {
-                refusal_of_action: Some(refusal_of_action()),
-                answer: Answer::nothing_to_undo(),
-            },
-            (Op::Compensation, Some(action), None) if action.is_processed() => {
-                Decision::Run { output: action.body().to_owned() }
-            }
-            (Op::Compensation, Some(_), None) => {
-                Decision::Record { refusal_of_action: None, answer: Answer::nothing_to_undo() }
-            }
-        }
-    }
-}
-
-/// What becomes of the business code's result.
-#[derive(Debug)]
-enum Settled {
-    /// Keep the business change and record the answer.
-    Keep(Answer),
-    /// Roll the business change back and record the answer.
-    RollBackAndRecord(Answer),
-    /// Roll the business change back and leave no trace.
-    RollBack(Result<Answer, BarrierError>),
-}
-
-fn settle<T: serde::Serialize>(op: Op, result: Result<T, Refusal>) -> Settled {
-    let answered = result.and_then(|output| Ok(Answer::processed(&output)?.recorded()));
-    match (answered, op) {
-        (Ok(answer), _) => Settled::Keep(answer),
-        (Err(Refusal::Rejected(reason)), Op::Action) => {
-            Settled::RollBackAndRecord(Answer::rejected(reason).recorded())
-        }
-        (Err(Refusal::Rejected(reason)), Op::Compensation) => {
-            Settled::RollBack(Ok(Answer::rejected(reason)))
-        }
-        (Err(Refusal::NotYet { reason, retry_after }), _) => {
-            Settled::RollBack(Ok(Answer::not_yet(reason, retry_after)))
-        }
-        (Err(Refusal::Failed(error)), _) => Settled::RollBack(Err(BarrierError::Business(error))),
     }
 }
 
@@ -297,12 +393,6 @@ fn expect_op(identity: &CallIdentity, expected: Op) -> Result<(), BarrierError> 
         return Ok(());
     }
     Err(BarrierError::WrongOp { identity: identity.clone(), expected })
-}
-
-/// Microseconds since 1970, as guard rows keep them. An integer, because times as text do not sort.
-fn micros_since_epoch(at: SystemTime) -> i64 {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

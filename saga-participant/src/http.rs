@@ -151,7 +151,7 @@ impl IntoResponse for Problem {
     }
 }
 
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 impl IntoResponse for crate::barrier::BarrierError {
     fn into_response(self) -> Response {
         Problem::from(self).into_response()

@@ -99,6 +99,8 @@
 //!
 //! - none: the protocol's words ([`headers`], [`Op`], [`Call`], [`Answer`], [`Problem`]).
 //! - `sqlite` (default): the [`Barrier`] for sqlx on SQLite. It needs a tokio runtime.
+//! - `postgres`: the same on PostgreSQL 12 or newer. What needs TLS turns a `tls-` feature of sqlx
+//!   on as well.
 //! - `axum` (default): the extractor [`SagaCall`]; [`Answer`], [`Problem`] and [`BarrierError`] as
 //!   responses.
 
@@ -107,14 +109,14 @@ pub mod headers;
 pub mod problem;
 
 mod answer;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod barrier;
 #[cfg(feature = "axum")]
 mod http;
 
 pub use answer::Answer;
-#[cfg(feature = "sqlite")]
-pub use barrier::{Barrier, BarrierError, Business, Refusal};
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+pub use barrier::{Barrier, BarrierError, Business, GuardRows, Refusal};
 pub use call::{Call, CallIdentity, Op, UnknownOp};
 #[cfg(feature = "axum")]
 pub use http::SagaCall;

@@ -55,7 +55,8 @@ impl Worker {
     }
 
     /// Drains and stops: claims nothing more, hands out no further call, waits for those in
-    /// flight up to the drain timeout, then gives them up, and hands every saga back.
+    /// flight up to the drain timeout, then gives them up, and hands every saga back. Without a
+    /// store it ends within another lease, and the sagas are taken over when that has run out.
     pub async fn shutdown(mut self) -> DrainReport {
         let runtime = self.runtime.clone();
         runtime.draining.cancel();

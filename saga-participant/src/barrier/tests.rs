@@ -1,5 +1,6 @@
 //! The decision table, row by row. What the rows do in a database is tested in `tests/it`.
 
+use super::decision::{Decision, Guards};
 use super::*;
 
 fn identity(op: Op) -> CallIdentity {
@@ -65,6 +66,17 @@ fn an_action_whose_row_was_pruned_from_beside_its_compensation_is_refused() {
 }
 
 #[test]
+fn a_compensation_whose_action_was_pruned_from_beside_it_keeps_its_answer() {
+    let undone = Answer::nothing_to_undo();
+    check(
+        Op::Compensation,
+        None,
+        Some(undone.clone()),
+        Decision::Record { refusal_of_action: Some(refusal()), answer: undone },
+    );
+}
+
+#[test]
 fn the_compensation_of_a_rejected_action_has_nothing_to_undo() {
     check(
         Op::Compensation,
@@ -83,4 +95,6 @@ fn each_barrier_error_is_a_problem_with_the_status_that_the_engine_must_see() {
     assert_eq!(status(BarrierError::Unavailable(sqlx::Error::PoolTimedOut)), Some(503));
     assert_eq!(status(BarrierError::Database(sqlx::Error::WorkerCrashed)), Some(500));
     assert_eq!(status(BarrierError::Business("no disk".into())), Some(500));
+    assert_eq!(status(BarrierError::OutOfTime), Some(500));
+    assert_eq!(status(BarrierError::Unanswered { identity: identity(Op::Action) }), Some(500));
 }

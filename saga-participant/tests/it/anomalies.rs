@@ -3,11 +3,23 @@
 use saga_participant::problem::DANGLING_ACTION;
 use saga_participant::{Answer, BarrierError, Refusal};
 
-use crate::shop::{Shop, act, action, compensate, compensation, effect, problem};
+use crate::shop::{Home, Shop, act, action, compensate, compensation, on_each_database, problem};
 
-#[tokio::test]
-async fn a_repeated_action_gets_the_first_answer_byte_for_byte_and_has_no_second_effect() {
-    let shop = Shop::open().await;
+on_each_database!(
+    a_repeated_action_gets_the_first_answer_byte_for_byte_and_has_no_second_effect,
+    a_repeated_compensation_gets_the_first_answer_and_has_no_second_effect,
+    an_action_repeated_after_its_compensation_gets_its_own_first_answer,
+    a_compensation_before_its_action_does_nothing_and_the_late_action_is_refused,
+    the_guards_of_one_saga_and_step_do_not_touch_another,
+    the_rejection_of_an_action_leaves_no_effect_and_is_final,
+    the_rejection_of_a_compensation_is_not_recorded_so_that_it_can_succeed_later,
+    a_call_at_the_endpoint_of_the_other_op_is_refused_without_a_trace,
+);
+
+async fn a_repeated_action_gets_the_first_answer_byte_for_byte_and_has_no_second_effect<
+    DB: Home,
+>() {
+    let shop = Shop::<DB>::open().await;
     let first = act(&shop.barrier, "s").await.unwrap();
     assert_eq!(first.body(), r#""done for s""#);
     assert!(first.is_processed() && first.is_recorded());
@@ -23,9 +35,8 @@ async fn a_repeated_action_gets_the_first_answer_byte_for_byte_and_has_no_second
     assert_eq!(shop.effects("s").await, (1, 0));
 }
 
-#[tokio::test]
-async fn a_repeated_compensation_gets_the_first_answer_and_has_no_second_effect() {
-    let shop = Shop::open().await;
+async fn a_repeated_compensation_gets_the_first_answer_and_has_no_second_effect<DB: Home>() {
+    let shop = Shop::<DB>::open().await;
     act(&shop.barrier, "s").await.unwrap();
     let first = compensate(&shop.barrier, "s").await.unwrap();
     let again = compensate(&shop.barrier, "s").await.unwrap();
@@ -34,18 +45,16 @@ async fn a_repeated_compensation_gets_the_first_answer_and_has_no_second_effect(
     assert_eq!(shop.effects("s").await, (1, 1));
 }
 
-#[tokio::test]
-async fn an_action_repeated_after_its_compensation_gets_its_own_first_answer() {
-    let shop = Shop::open().await;
+async fn an_action_repeated_after_its_compensation_gets_its_own_first_answer<DB: Home>() {
+    let shop = Shop::<DB>::open().await;
     let first = act(&shop.barrier, "s").await.unwrap();
     compensate(&shop.barrier, "s").await.unwrap();
     assert_eq!(act(&shop.barrier, "s").await.unwrap(), first);
     assert_eq!(shop.effects("s").await, (1, 1));
 }
 
-#[tokio::test]
-async fn a_compensation_before_its_action_does_nothing_and_the_late_action_is_refused() {
-    let shop = Shop::open().await;
+async fn a_compensation_before_its_action_does_nothing_and_the_late_action_is_refused<DB: Home>() {
+    let shop = Shop::<DB>::open().await;
     let null_compensation = compensate(&shop.barrier, "s").await.unwrap();
     assert_eq!((null_compensation.status(), null_compensation.body()), (200, "null"));
     assert!(null_compensation.is_recorded());
@@ -63,9 +72,8 @@ async fn a_compensation_before_its_action_does_nothing_and_the_late_action_is_re
     assert_eq!(shop.effects("s").await, (0, 0));
 }
 
-#[tokio::test]
-async fn the_guards_of_one_saga_and_step_do_not_touch_another() {
-    let shop = Shop::open().await;
+async fn the_guards_of_one_saga_and_step_do_not_touch_another<DB: Home>() {
+    let shop = Shop::<DB>::open().await;
     compensate(&shop.barrier, "s").await.unwrap();
     assert!(act(&shop.barrier, "t").await.unwrap().is_processed());
 
@@ -75,15 +83,14 @@ async fn the_guards_of_one_saga_and_step_do_not_touch_another() {
     assert!(answer.is_processed());
 }
 
-#[tokio::test]
-async fn the_rejection_of_an_action_leaves_no_effect_and_is_final() {
-    let shop = Shop::open().await;
+async fn the_rejection_of_an_action_leaves_no_effect_and_is_final<DB: Home>() {
+    let shop = Shop::<DB>::open().await;
     let reject = || async {
         let identity = action("s");
         let effect_of = identity.clone();
         shop.barrier
             .act(&identity, async move |tx| -> Result<(), Refusal> {
-                effect(tx, &effect_of).await?;
+                DB::effect(tx, &effect_of).await?;
                 Err(Refusal::rejected("out of stock"))
             })
             .await
@@ -102,9 +109,8 @@ async fn the_rejection_of_an_action_leaves_no_effect_and_is_final() {
     assert_eq!(shop.effects("s").await, (0, 0));
 }
 
-#[tokio::test]
-async fn the_rejection_of_a_compensation_is_not_recorded_so_that_it_can_succeed_later() {
-    let shop = Shop::open().await;
+async fn the_rejection_of_a_compensation_is_not_recorded_so_that_it_can_succeed_later<DB: Home>() {
+    let shop = Shop::<DB>::open().await;
     act(&shop.barrier, "s").await.unwrap();
     let refused = shop
         .barrier
@@ -119,9 +125,8 @@ async fn the_rejection_of_a_compensation_is_not_recorded_so_that_it_can_succeed_
     assert_eq!(shop.effects("s").await, (1, 1));
 }
 
-#[tokio::test]
-async fn a_call_at_the_endpoint_of_the_other_op_is_refused_without_a_trace() {
-    let shop = Shop::open().await;
+async fn a_call_at_the_endpoint_of_the_other_op_is_refused_without_a_trace<DB: Home>() {
+    let shop = Shop::<DB>::open().await;
     let action_at_compensation =
         shop.barrier.compensate(&action("s"), async |_tx, _: String| Ok(())).await;
     assert!(matches!(action_at_compensation, Err(BarrierError::WrongOp { .. })));

@@ -3,16 +3,24 @@
 use std::sync::Arc;
 
 use saga_participant::{Answer, Barrier, Op};
-use sqlx::Sqlite;
 use tokio::sync::Barrier as StartingLine;
 use tokio::task::JoinSet;
 
-use crate::shop::{Shop, act, compensate};
+use crate::shop::{Home, Shop, act, compensate, on_each_database};
+
+on_each_database!(
+    of_many_equal_actions_at_once_one_runs_and_all_get_its_answer,
+    of_many_equal_compensations_at_once_one_runs_and_all_get_its_answer,
+    actions_that_arrive_beside_or_after_a_null_compensation_are_all_refused,
+    an_action_and_its_compensation_at_the_same_instant_cancel_out_action_first,
+    an_action_and_its_compensation_at_the_same_instant_cancel_out_compensation_first,
+    duplicated_actions_and_compensations_all_at_once_never_leave_an_effect_behind,
+);
 
 const PAIRS: usize = 60;
 
 /// Sends the calls at one instant, every other one from a second process, and returns the answers.
-async fn at_once(shop: &Shop, calls: &[(Op, String)]) -> Vec<(Op, String, Answer)> {
+async fn at_once<DB: Home>(shop: &Shop<DB>, calls: &[(Op, String)]) -> Vec<(Op, String, Answer)> {
     let processes = [shop.barrier.clone(), shop.other_process().await];
     let line = Arc::new(StartingLine::new(calls.len()));
     let mut tasks = JoinSet::new();
@@ -27,7 +35,7 @@ async fn at_once(shop: &Shop, calls: &[(Op, String)]) -> Vec<(Op, String, Answer
     tasks.join_all().await
 }
 
-async fn call(barrier: &Barrier<Sqlite>, op: Op, saga_id: &str) -> Answer {
+async fn call<DB: Home>(barrier: &Barrier<DB>, op: Op, saga_id: &str) -> Answer {
     match op {
         Op::Action => act(barrier, saga_id).await,
         Op::Compensation => compensate(barrier, saga_id).await,
@@ -39,9 +47,8 @@ fn saga(nth: usize) -> String {
     format!("s-{nth}")
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_many_equal_actions_at_once_one_runs_and_all_get_its_answer() {
-    let shop = Shop::open().await;
+async fn of_many_equal_actions_at_once_one_runs_and_all_get_its_answer<DB: Home>() {
+    let shop = Shop::<DB>::open().await;
     let calls: Vec<_> = (0..80).map(|nth| (Op::Action, saga(nth / 20))).collect();
     for (_, saga_id, answer) in at_once(&shop, &calls).await {
         assert_eq!(answer.body(), format!("\"done for {saga_id}\""));
@@ -52,9 +59,8 @@ async fn of_many_equal_actions_at_once_one_runs_and_all_get_its_answer() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn of_many_equal_compensations_at_once_one_runs_and_all_get_its_answer() {
-    let shop = Shop::open().await;
+async fn of_many_equal_compensations_at_once_one_runs_and_all_get_its_answer<DB: Home>() {
+    let shop = Shop::<DB>::open().await;
     act(&shop.barrier, "s").await.unwrap();
     let calls = vec![(Op::Compensation, "s".to_owned()); 40];
     for (_, _, answer) in at_once(&shop, &calls).await {
@@ -63,9 +69,8 @@ async fn of_many_equal_compensations_at_once_one_runs_and_all_get_its_answer() {
     assert_eq!(shop.effects("s").await, (1, 1));
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn actions_that_arrive_beside_or_after_a_null_compensation_are_all_refused() {
-    let shop = Shop::open().await;
+async fn actions_that_arrive_beside_or_after_a_null_compensation_are_all_refused<DB: Home>() {
+    let shop = Shop::<DB>::open().await;
     for nth in 0..4 {
         assert!(compensate(&shop.barrier, &saga(nth)).await.unwrap().is_processed());
     }
@@ -85,8 +90,8 @@ async fn actions_that_arrive_beside_or_after_a_null_compensation_are_all_refused
 }
 
 /// Whoever of a pair wins, its effects cancel out, and the answers tell what happened.
-async fn check_pairs(order: [Op; 2]) {
-    let shop = Shop::open().await;
+async fn check_pairs<DB: Home>(order: [Op; 2]) {
+    let shop = Shop::<DB>::open().await;
     let calls: Vec<_> = (0..PAIRS).flat_map(|nth| order.map(|op| (op, saga(nth)))).collect();
     let answers = at_once(&shop, &calls).await;
     for (op, saga_id, answer) in answers {
@@ -101,19 +106,18 @@ async fn check_pairs(order: [Op; 2]) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_action_and_its_compensation_at_the_same_instant_cancel_out_action_first() {
-    check_pairs([Op::Action, Op::Compensation]).await;
+async fn an_action_and_its_compensation_at_the_same_instant_cancel_out_action_first<DB: Home>() {
+    check_pairs::<DB>([Op::Action, Op::Compensation]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn an_action_and_its_compensation_at_the_same_instant_cancel_out_compensation_first() {
-    check_pairs([Op::Compensation, Op::Action]).await;
+async fn an_action_and_its_compensation_at_the_same_instant_cancel_out_compensation_first<
+    DB: Home,
+>() {
+    check_pairs::<DB>([Op::Compensation, Op::Action]).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn duplicated_actions_and_compensations_all_at_once_never_leave_an_effect_behind() {
-    let shop = Shop::open().await;
+async fn duplicated_actions_and_compensations_all_at_once_never_leave_an_effect_behind<DB: Home>() {
+    let shop = Shop::<DB>::open().await;
     let calls: Vec<_> = (0..20)
         .flat_map(|nth| {
             [Op::Action, Op::Compensation, Op::Compensation, Op::Action].map(|op| (op, saga(nth)))

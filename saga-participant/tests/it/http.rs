@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use saga_participant::{Answer, CallIdentity, Op, Problem, SagaCall, headers, problem};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sqlx::Sqlite;
 
 use crate::shop::{Shop, act};
 
@@ -128,7 +129,7 @@ async fn a_body_past_the_limit_is_a_problem_of_its_own_status() {
 
 #[tokio::test]
 async fn an_answer_of_the_barrier_says_that_it_is_recorded() {
-    let shop = Shop::open().await;
+    let shop = Shop::<Sqlite>::open().await;
     let response = act(&shop.barrier, "s").await.into_response();
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()[headers::SAGA_BARRIER], headers::RECORDED);
@@ -154,7 +155,7 @@ async fn not_yet_rounds_the_wait_up_to_whole_seconds() {
 
 #[tokio::test]
 async fn a_barrier_error_is_a_problem_response() {
-    let shop = Shop::open().await;
+    let shop = Shop::<Sqlite>::open().await;
     let wrong_op = shop
         .barrier
         .compensate(&crate::shop::action("s"), async |_tx, (): ()| Ok(()))

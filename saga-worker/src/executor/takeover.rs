@@ -3,32 +3,44 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use saga_core::store::{Append, CommandAnswer, SagaRow, StoreError, Summary};
+use saga_core::store::{Append, AppendError, CommandAnswer, SagaRow, StoreError, Summary};
 use saga_core::{
     Definition, Event, LogRow, Refusal, Saga, Status, Stimulus, StuckReason, WaitReason,
 };
 
+use tokio::time::sleep;
+
 use super::Executor;
 use crate::lease::Tenure;
+use crate::retry_schedule::RetrySchedule;
 use crate::runtime::{Driven, Runtime};
 
+/// Tries to take a saga over before it is left alone, within some seconds.
+const TRIES_MAX: u32 = 8;
 /// How long a saga that cannot be taken over now is left alone.
 const LEFT_ALONE: Duration = Duration::from_secs(60);
 
 /// Drives a saga that has just been claimed, as far as this worker can.
 pub(crate) async fn take_over(driven: Driven, tenure: Arc<Tenure>, row: SagaRow) {
     let takeover = Takeover { runtime: driven.runtime.clone(), tenure, row };
-    let outcome = match takeover.prepare().await {
+    let lost = takeover.tenure.lost.clone();
+    let prepared = tokio::select! {
+        biased;
+        () = lost.cancelled() => return,
+        prepared = takeover.prepare_patiently() => prepared,
+    };
+    match prepared {
         Ok(Some((definition, saga))) => {
             let (tenure, epoch) = (takeover.tenure, takeover.row.epoch);
-            return Executor::new(driven, tenure, definition, saga, epoch).take_over().await;
+            Executor::new(driven, tenure, definition, saga, epoch).take_over().await;
         }
-        Ok(None) => return,
-        Err(error) => error,
-    };
-    let saga_id = takeover.row.id;
-    tracing::error!(%saga_id, error = %outcome, "cannot take the saga over, leaving it alone for a minute");
-    takeover.leave_alone().await;
+        Ok(None) => {}
+        Err(error) => {
+            let saga_id = takeover.row.id;
+            tracing::error!(%saga_id, %error, "cannot take the saga over, leaving it alone for a minute");
+            takeover.leave_alone().await;
+        }
+    }
 }
 
 struct Takeover {
@@ -38,6 +50,21 @@ struct Takeover {
 }
 
 impl Takeover {
+    /// Sits a short failure of the store out, which is no reason to let the saga wait.
+    async fn prepare_patiently(&self) -> Result<Option<(Definition, Saga)>, StoreError> {
+        let mut schedule = RetrySchedule::for_store(self.row.id.seed());
+        for _ in 1..TRIES_MAX {
+            match self.prepare().await {
+                Err(StoreError::Unavailable(error)) => {
+                    tracing::warn!(saga_id = %self.row.id, error, "cannot take the saga over, trying again");
+                    sleep(schedule.next_delay()).await;
+                }
+                prepared => return prepared,
+            }
+        }
+        self.prepare().await
+    }
+
     /// Rebuilds the saga; `None` when there is nothing to drive, and that is settled.
     async fn prepare(&self) -> Result<Option<(Definition, Saga)>, StoreError> {
         if self.row.claims > self.runtime.options.losses_max {
@@ -107,11 +134,11 @@ impl Takeover {
             Summary { status: Status::Stuck, next_wake_at: None, wait: Some(wait), ended_at: None };
         let owner = self.tenure.worker;
         let append = Append { id: self.row.id, owner, row, summary, release: true };
-        self.runtime
-            .store
-            .append(append)
-            .await
-            .map_err(|error| StoreError::Unavailable(error.to_string()))
+        match self.runtime.store.append(append).await {
+            // Somebody else has it by now, and the same thoughts about it.
+            Ok(()) | Err(AppendError::Fenced { .. }) => Ok(()),
+            Err(AppendError::Store(error)) => Err(error),
+        }
     }
 
     async fn leave_alone(&self) {

@@ -49,7 +49,8 @@ impl WorkerBuilder {
     }
 
     /// How long after the last heartbeat others may take this worker's sagas over. Default 10 s,
-    /// at least 100 ms. The worker itself gives up a fifth earlier.
+    /// at least 100 ms. The worker itself gives up a fifth earlier, and a call to the store that
+    /// takes longer than half of it counts as failed.
     pub fn lease_ttl(mut self, ttl: Duration) -> Self {
         self.options.lease_ttl = ttl;
         self

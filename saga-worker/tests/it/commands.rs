@@ -285,6 +285,24 @@ async fn a_command_whose_answer_is_lost_is_answered_again() {
     assert_eq!(pauses, 1, "carried out once");
 }
 
+#[tokio::test(start_paused = true)]
+async fn nobody_is_told_that_a_command_is_accepted_before_that_is_durable() {
+    let world = World::new();
+    world.desk.always("confirm", ACTION, Behave::Reject);
+    let access = world.access();
+    let worker = world.builder(&access).start().await.unwrap();
+    let started = order(&worker).await;
+    world.settled(started.id, Status::Stuck).await;
+    access.plan(|op| (op == "append").then_some(Fault::Before));
+    let outsider = world.client();
+    let stop = async move { tell(&outsider, started.id, CommandAction::Stop).await };
+    let stop = tokio::spawn(stop);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!stop.is_finished(), "the log cannot be written yet");
+    access.heal();
+    assert_eq!(stop.await.unwrap(), Ok(()));
+}
+
 /// Cancels at one moment after another while the pivot is on its way.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn cancel_racing_the_pivot_has_one_winner_and_both_callers_are_told_the_same() {

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use saga_core::store::{Leases, SagaLog};
 use saga_core::{Event, TransientCause, Verdict};
-use tokio::time::sleep;
+use tokio::time::{advance, sleep};
 
-use crate::support::{ACTION, Behave, LEASE, World, order, verdict};
+use crate::support::{ACTION, Behave, Fault, LEASE, World, order, verdict};
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_cut_off_from_the_store_fires_its_tokens_before_others_may_take_over() {
@@ -77,6 +77,27 @@ async fn a_frozen_worker_comes_back_is_fenced_and_makes_no_further_call() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_that_slept_past_its_lease_does_not_make_the_call_it_was_about_to_make() {
+    let world = World::new();
+    world.desk.always("reserve", ACTION, Behave::Gate);
+    let access = world.access();
+    let worker = world.builder(&access).start().await.unwrap();
+    let started = order(&worker).await;
+    world.desk.arrived("reserve", ACTION, 1).await;
+    access.fail("append", 1, Fault::Slow(Duration::from_millis(100)));
+    world.desk.open();
+    sleep(Duration::from_millis(60)).await;
+    let log = world.memory.log(started.id, 0, 100).await.unwrap();
+    assert_eq!(log.len(), 2, "the intent is durable, its answer on the way");
+    // The whole process stands still, and nothing in it has had the time to notice.
+    advance(LEASE * 2).await;
+    assert_eq!(verdict(&started).await, Verdict::Completed);
+    let attempts: Vec<_> =
+        world.desk.arrivals_of("redeem", ACTION).iter().map(|arrival| arrival.attempt).collect();
+    assert_eq!(attempts, [2], "the first was never made");
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_owners_in_the_middle_of_everything_leave_each_effect_once() {
     let world = World::new();
     for step in ["reserve", "redeem", "pay", "confirm"] {
@@ -112,6 +133,20 @@ async fn a_worker_that_lost_its_lease_enlists_again_and_works_on() {
     assert_eq!(verdict(&started).await, Verdict::Completed);
     let row = world.memory.row(started.id).await.unwrap().unwrap();
     assert_eq!(row.epoch, 0, "driven from its start, not claimed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_call_of_the_old_lease_is_under_way_when_the_new_one_begins() {
+    let world = World::new();
+    world.desk.first("redeem", ACTION, Behave::CleanUpWhenTold);
+    let worker = world.worker().await;
+    sleep(Duration::from_secs(3)).await;
+    let started = order(&worker).await;
+    world.desk.arrived("redeem", ACTION, 1).await;
+    world.expire_leases().await;
+    assert_eq!(verdict(&started).await, Verdict::Completed);
+    assert_eq!((world.desk.cleaned_up(), world.desk.overlaps()), (1, 0));
+    assert!(world.clock.elapsed() < Duration::from_millis(4_500), "noticed at the next renewal");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,12 @@
 //! Starting once, whatever races.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use saga_core::{IdempotencyKey, Status, Verdict};
 use saga_worker::{Client, StartError};
 
-use crate::support::{ACTION, Behave, Fault, World, order, verdict};
+use crate::support::{ACTION, Behave, Fault, LEASE, World, order, verdict};
 
 #[tokio::test(start_paused = true)]
 async fn the_same_key_and_input_start_one_saga() {
@@ -92,7 +94,7 @@ async fn a_caller_who_stops_waiting_leaves_a_saga_that_is_driven() {
     let world = World::new();
     let access = world.access();
     let worker = world.builder(&access).start().await.unwrap();
-    access.fail("start", 1, Fault::Slow(std::time::Duration::from_secs(1)));
+    access.fail("start", 1, Fault::Slow(Duration::from_secs(1)));
     let start = tokio::spawn(worker.start("place-order", &17).key("order-17").into_future());
     tokio::task::yield_now().await;
     start.abort();
@@ -104,7 +106,9 @@ async fn a_caller_who_stops_waiting_leaves_a_saga_that_is_driven() {
 
 #[tokio::test(start_paused = true)]
 async fn a_start_whose_outcome_is_unknown_leaves_no_orphan() {
-    for fault in [Fault::After, Fault::Late(std::time::Duration::from_secs(4))] {
+    // One that was done is found at the next look, one that comes later by the regular search.
+    let (soon, later) = (Duration::from_secs(2), LEASE * 2);
+    for (fault, bound) in [(Fault::After, soon), (Fault::Late(Duration::from_secs(4)), later)] {
         let world = World::new();
         let access = world.access();
         let worker = world.builder(&access).start().await.unwrap();
@@ -113,6 +117,7 @@ async fn a_start_whose_outcome_is_unknown_leaves_no_orphan() {
         assert!(matches!(unknown, StartError::Store(_)), "{unknown}");
         // Nobody starts it again: it has to end all the same.
         world.desk.arrived("confirm", ACTION, 1).await;
+        assert!(world.clock.elapsed() < bound, "{:?}", world.clock.elapsed());
         let again = worker.start("place-order", &17).key("order-17").await.unwrap();
         assert!(!again.created);
         assert_eq!(verdict(&again).await, Verdict::Completed);

@@ -5,6 +5,7 @@ mod desk;
 mod faulty_store;
 mod world;
 
+pub(crate) use clock::VirtualClock;
 pub(crate) use desk::Behave;
-pub(crate) use faulty_store::Fault;
+pub(crate) use faulty_store::{Fault, FaultyStore};
 pub(crate) use world::*;

@@ -9,6 +9,8 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::world::within_an_hour;
+
 /// What a participant does with one call.
 #[derive(Clone, Debug)]
 pub(crate) enum Behave {
@@ -74,6 +76,9 @@ struct State {
     arrivals: Vec<Arrival>,
     counts: HashMap<(String, Op), usize>,
     cleaned_up: u32,
+    /// Calls under way, and how often one came while another of the same step was.
+    busy: BTreeMap<(SagaId, String), u32>,
+    overlaps: u32,
 }
 
 /// All participants of a test.
@@ -154,7 +159,8 @@ impl Desk {
         let mut arrived = self.arrived.subscribe();
         let call = (step.to_owned(), op);
         let enough = |_: &usize| self.state().counts.get(&call).is_some_and(|n| *n >= count);
-        arrived.wait_for(enough).await.expect("the sender lives in this desk");
+        let wait = within_an_hour(arrived.wait_for(enough));
+        wait.await.expect("the sender lives in this desk");
     }
 
     /// What has really happened.
@@ -167,6 +173,11 @@ impl Desk {
     /// How many calls came to a clean end after their token had fired.
     pub(crate) fn cleaned_up(&self) -> u32 {
         self.state().cleaned_up
+    }
+
+    /// How often a call came while another call for the same step of the same saga was under way.
+    pub(crate) fn overlaps(&self) -> u32 {
+        self.state().overlaps
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -219,6 +230,27 @@ impl Desk {
 
 struct DeskCall(Arc<Desk>);
 
+/// A call under way, until it has ended or was dropped.
+struct UnderWay(Arc<Desk>, (SagaId, String));
+
+impl UnderWay {
+    fn new(desk: &Arc<Desk>, context: &StepContext) -> Self {
+        let step = (context.saga_id, context.step.to_string());
+        let mut state = desk.state();
+        let State { busy, overlaps, .. } = &mut *state;
+        let calls = busy.entry(step.clone()).or_default();
+        *overlaps += u32::from(*calls > 0);
+        *calls += 1;
+        Self(desk.clone(), step)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        *self.0.state().busy.entry(self.1.clone()).or_default() -= 1;
+    }
+}
+
 impl Call for DeskCall {
     fn call(&self, context: StepContext) -> BoxFuture<Result<Payload, Failure>> {
         let desk = self.0.clone();
@@ -226,7 +258,9 @@ impl Call for DeskCall {
         if matches!(behave, Behave::Panic) {
             panic!("a participant lost its head");
         }
+        let under_way = UnderWay::new(&desk, &context);
         Box::pin(async move {
+            let _under_way = under_way;
             let done = || desk.serve(&context, Ok(Payload::null()));
             match behave {
                 Behave::Answer => done(),

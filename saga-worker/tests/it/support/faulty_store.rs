@@ -1,6 +1,7 @@
 //! A store that fails as databases do, around one that never fails.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use saga_core::store::{
 use saga_core::{
     Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
 };
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
 /// What goes wrong with one call.
@@ -34,7 +35,8 @@ type Plan = Box<dyn Fn(&'static str) -> Option<Fault> + Send + Sync>;
 pub(crate) struct FaultyStore {
     inner: Arc<dyn Store>,
     plan: Mutex<Plan>,
-    frozen: watch::Sender<bool>,
+    frozen: AtomicBool,
+    thawed: Notify,
     calls: Mutex<BTreeMap<&'static str, u64>>,
     faults: Mutex<BTreeMap<&'static str, u64>>,
     unfenced: bool,
@@ -45,7 +47,8 @@ impl FaultyStore {
         Self {
             inner,
             plan: Mutex::new(Box::new(|_| None)),
-            frozen: watch::Sender::new(false),
+            frozen: AtomicBool::new(false),
+            thawed: Notify::new(),
             calls: Mutex::default(),
             faults: Mutex::default(),
             unfenced: false,
@@ -89,11 +92,12 @@ impl FaultyStore {
 
     /// Calls hang until [`FaultyStore::thaw`].
     pub(crate) fn freeze(&self) {
-        self.frozen.send_replace(true);
+        self.frozen.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn thaw(&self) {
-        self.frozen.send_replace(false);
+        self.frozen.store(false, Ordering::SeqCst);
+        self.thawed.notify_waiters();
     }
 
     /// How often each method was called.
@@ -121,9 +125,11 @@ impl FaultyStore {
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
         *self.calls.lock().unwrap().entry(op).or_default() += 1;
-        let mut frozen = self.frozen.subscribe();
         let call = call(self.inner.clone());
-        frozen.wait_for(|frozen| !frozen).await.expect("the sender lives in this store");
+        while self.frozen.load(Ordering::SeqCst) {
+            // Waiters are woken in the order in which they came, so that runs are repeatable.
+            self.thawed.notified().await;
+        }
         let fault = self.plan.lock().unwrap()(op);
         if fault.is_some() {
             self.count(op);

@@ -1,0 +1,208 @@
+//! The guard rows: what a database must be able to do, and what the barrier makes of it.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sqlx::{Database, Pool};
+
+use super::decision::Guards;
+use super::{BarrierError, transaction};
+use crate::answer::Answer;
+use crate::call::{CallIdentity, Op};
+
+/// How many steps' guard rows one transaction of a pruning deletes at most.
+const PRUNED_STEPS_MAX: i64 = 500;
+/// How often creating the table is tried while other processes create it as well.
+const CREATIONS_MAX: u32 = 10;
+/// The status of a guard row whose call is being answered. Only the transaction that claimed the
+/// row sees it like that.
+const UNANSWERED: i64 = 0;
+
+/// A database that can keep guard rows: SQLite and PostgreSQL, each behind the feature of its
+/// name. Nobody else implements it.
+pub trait GuardRows: Dialect {}
+
+/// What differs between the databases.
+pub trait Dialect: Database {
+    /// The statements.
+    const SQL: Statements;
+    /// Begins a transaction in which nobody else changes what the guard rows of a claimed call
+    /// say.
+    const BEGIN: &'static str;
+    /// How long a transaction may take before its connection counts as dead. Default: for ever.
+    const TRANSACTION_MAX: Option<Duration> = None;
+
+    /// Runs a statement with these values and returns how many rows it changed.
+    fn execute(
+        db: &mut Self::Connection,
+        statement: &'static str,
+        values: &[Value<'_>],
+    ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+
+    /// The operation, status and body of the guard rows of a step.
+    fn select(
+        db: &mut Self::Connection,
+        identity: &CallIdentity,
+    ) -> impl Future<Output = Result<Vec<(String, i32, String)>, sqlx::Error>> + Send;
+
+    /// What an error says about the transaction it broke.
+    fn fate(error: &sqlx::Error) -> Fate;
+
+    /// Whether the table could not be created because another process did so at the same moment.
+    fn is_created_already(error: &sqlx::Error) -> bool;
+}
+
+/// The statements of a dialect.
+#[derive(Debug)]
+pub struct Statements {
+    /// Creates the table.
+    pub create_table: &'static str,
+    /// Creates its index.
+    pub create_index: &'static str,
+    /// Inserts a guard row unless it is there.
+    pub claim_guard: &'static str,
+    /// Writes the answer into a claimed guard row.
+    pub answer_guard: &'static str,
+    /// Deletes the guard rows of some old steps.
+    pub delete_guards: &'static str,
+}
+
+/// A value to bind.
+#[derive(Debug, Clone, Copy)]
+pub enum Value<'a> {
+    /// Text.
+    Text(&'a str),
+    /// A number, for any column of integers.
+    Number(i64),
+}
+
+/// What an error says about the transaction it broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// The database took it back; the same again may pass.
+    TakenBack,
+    /// The connection is lost. Without a commit nothing has happened; a commit may have.
+    Lost,
+    /// A lock was not to be had in time, so it did not happen.
+    Busy,
+    /// It did not happen, and the same again would end in the same way.
+    Failed,
+}
+
+/// Creates the table and its index where they do not exist yet.
+pub(super) async fn create_table<DB: GuardRows>(pool: &Pool<DB>) -> Result<(), BarrierError> {
+    let mut db = pool.acquire().await.map_err(BarrierError::Unavailable)?;
+    for statement in [DB::SQL.create_table, DB::SQL.create_index] {
+        let mut creations = 1;
+        while let Err(error) = DB::execute(&mut db, statement, &[]).await {
+            if creations == CREATIONS_MAX || !DB::is_created_already(&error) {
+                return Err(BarrierError::Database(error));
+            }
+            creations += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the guard rows of steps whose last call was before `oldest_kept`; returns their number.
+pub(super) async fn prune<DB: GuardRows>(
+    pool: &Pool<DB>,
+    oldest_kept: SystemTime,
+) -> Result<u64, BarrierError> {
+    let mut db = pool.acquire().await.map_err(BarrierError::Unavailable)?;
+    let values = [Value::Number(micros_since_epoch(oldest_kept)), Value::Number(PRUNED_STEPS_MAX)];
+    let mut pruned = 0;
+    loop {
+        let deleted = DB::execute(&mut db, DB::SQL.delete_guards, &values).await;
+        match deleted.map_err(BarrierError::Database)? {
+            0 => return Ok(pruned),
+            rows => pruned += rows,
+        }
+    }
+}
+
+/// Claims the guard rows of a call and returns what is recorded for its step.
+///
+/// Where another transaction holds one of the rows, the claim waits for its end. A compensation
+/// claims the row of its action first, so it meets an action at the same instant there, and no
+/// two calls of a step ever wait for each other.
+pub(super) async fn claim<DB: GuardRows>(
+    tx: &mut DB::Connection,
+    identity: &CallIdentity,
+) -> Result<Guards, BarrierError> {
+    let ops: &[Op] = match identity.op {
+        Op::Action => &[Op::Action],
+        Op::Compensation => &[Op::Action, Op::Compensation],
+    };
+    let now = micros_since_epoch(SystemTime::now());
+    let mut claimed = 0;
+    for op in ops {
+        let values = [
+            Value::Text(&identity.saga_id),
+            Value::Text(&identity.step),
+            Value::Text(op.as_str()),
+            Value::Number(UNANSWERED),
+            Value::Number(now),
+        ];
+        claimed += DB::execute(tx, DB::SQL.claim_guard, &values)
+            .await
+            .map_err(transaction::claim_error::<DB>)?;
+    }
+    read(DB::select(tx, identity).await.map_err(BarrierError::Database)?, claimed, identity)
+}
+
+/// What guard rows say, of which this transaction has claimed so many.
+fn read(
+    rows: Vec<(String, i32, String)>,
+    claimed: u64,
+    identity: &CallIdentity,
+) -> Result<Guards, BarrierError> {
+    let mut guards = Guards::default();
+    let mut unanswered = 0;
+    for (op, status, body) in rows {
+        if i64::from(status) == UNANSWERED {
+            unanswered += 1;
+            continue;
+        }
+        let status = u16::try_from(status).map_err(undecodable)?;
+        let answer = Some(Answer::replay(status, body));
+        match op.parse().map_err(undecodable)? {
+            Op::Action => guards.action = answer,
+            Op::Compensation => guards.compensation = answer,
+        }
+    }
+    if unanswered > claimed {
+        return Err(BarrierError::Unanswered { identity: identity.clone() });
+    }
+    Ok(guards)
+}
+
+fn undecodable(fault: impl std::error::Error + Send + Sync + 'static) -> BarrierError {
+    BarrierError::Database(sqlx::Error::Decode(Box::new(fault)))
+}
+
+/// Writes the answer of a call into its claimed guard row.
+pub(super) async fn answer<DB: GuardRows>(
+    tx: &mut DB::Connection,
+    identity: &CallIdentity,
+    op: Op,
+    answer: &Answer,
+) -> Result<(), BarrierError> {
+    let values = [
+        Value::Text(&identity.saga_id),
+        Value::Text(&identity.step),
+        Value::Text(op.as_str()),
+        Value::Number(i64::from(answer.status())),
+        Value::Text(answer.body()),
+    ];
+    match DB::execute(tx, DB::SQL.answer_guard, &values).await.map_err(BarrierError::Database)? {
+        // A row that vanished between claim and answer would let the call through once more.
+        0 => Err(BarrierError::Database(sqlx::Error::RowNotFound)),
+        _ => Ok(()),
+    }
+}
+
+/// Microseconds since 1970, as guard rows keep them. An integer, because times as text do not sort.
+fn micros_since_epoch(at: SystemTime) -> i64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -1,2 +1,0 @@
-INSERT INTO saga_barrier (saga_id, step, op, status, body, recorded_at)
-VALUES ($1, $2, $3, $4, $5, $6)
