@@ -102,7 +102,7 @@ impl Answer {
     }
 
     /// Success without an output: a compensation had nothing to undo.
-    pub(crate) fn nothing_to_undo() -> Answer {
+    pub(crate) fn nothing_to_compensate() -> Answer {
         Answer::replay(200, "null".to_owned())
     }
 

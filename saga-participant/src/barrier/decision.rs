@@ -45,14 +45,15 @@ impl Guards {
             }
             (Op::Compensation, None, None) => Decision::Record {
                 refusal_of_action: Some(refusal_of_action()),
-                answer: Answer::nothing_to_undo(),
+                answer: Answer::nothing_to_compensate(),
             },
             (Op::Compensation, Some(action), None) if action.is_processed() => {
                 Decision::Run { output: action.body().to_owned() }
             }
-            (Op::Compensation, Some(_), None) => {
-                Decision::Record { refusal_of_action: None, answer: Answer::nothing_to_undo() }
-            }
+            (Op::Compensation, Some(_), None) => Decision::Record {
+                refusal_of_action: None,
+                answer: Answer::nothing_to_compensate(),
+            },
         }
     }
 }

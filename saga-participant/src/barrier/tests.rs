@@ -35,7 +35,7 @@ fn a_first_action_runs_and_a_repeated_one_gets_its_recorded_answer() {
 #[test]
 fn a_compensation_runs_with_the_output_of_its_action_and_only_once() {
     check(Op::Compensation, Some(processed()), None, Decision::Run { output: "7".to_owned() });
-    let undone = Answer::nothing_to_undo();
+    let undone = Answer::nothing_to_compensate();
     check(Op::Compensation, Some(processed()), Some(undone.clone()), Decision::Replay(undone));
 }
 
@@ -45,12 +45,15 @@ fn a_null_compensation_refuses_its_action_in_advance() {
         Op::Compensation,
         None,
         None,
-        Decision::Record { refusal_of_action: Some(refusal()), answer: Answer::nothing_to_undo() },
+        Decision::Record {
+            refusal_of_action: Some(refusal()),
+            answer: Answer::nothing_to_compensate(),
+        },
     );
     check(
         Op::Action,
         Some(refusal()),
-        Some(Answer::nothing_to_undo()),
+        Some(Answer::nothing_to_compensate()),
         Decision::Replay(refusal()),
     );
 }
@@ -60,14 +63,14 @@ fn an_action_whose_row_was_pruned_from_beside_its_compensation_is_refused() {
     check(
         Op::Action,
         None,
-        Some(Answer::nothing_to_undo()),
+        Some(Answer::nothing_to_compensate()),
         Decision::Record { refusal_of_action: None, answer: refusal() },
     );
 }
 
 #[test]
 fn a_compensation_whose_action_was_pruned_from_beside_it_keeps_its_answer() {
-    let undone = Answer::nothing_to_undo();
+    let undone = Answer::nothing_to_compensate();
     check(
         Op::Compensation,
         None,
@@ -77,12 +80,12 @@ fn a_compensation_whose_action_was_pruned_from_beside_it_keeps_its_answer() {
 }
 
 #[test]
-fn the_compensation_of_a_rejected_action_has_nothing_to_undo() {
+fn the_compensation_of_a_rejected_action_has_nothing_to_compensate() {
     check(
         Op::Compensation,
         Some(rejected()),
         None,
-        Decision::Record { refusal_of_action: None, answer: Answer::nothing_to_undo() },
+        Decision::Record { refusal_of_action: None, answer: Answer::nothing_to_compensate() },
     );
 }
 
