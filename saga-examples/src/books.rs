@@ -3,16 +3,51 @@
 //! Business code calls [`post`] inside the transaction of the barrier. [`Books::read`] computes the
 //! books twice, from the account rows and from the append-only ledger of movements, and compares.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use saga_participant::{CallIdentity, Op, Problem, problem};
 use serde::{Deserialize, Serialize};
-use sqlx::{SqliteConnection, SqlitePool};
+use sqlx::{Connection as _, Pool, SqlSafeStr as _};
+use tokio::time::timeout;
+
+use crate::sql::{Schema, Sql};
 
 /// The tables that [`post`] and [`Books::read`] use; creates them where they do not exist.
-pub const SCHEMA: &str = include_str!("books.sql");
+pub const SCHEMA: Schema = Schema {
+    sqlite: include_str!("sqlite/books.sql"),
+    postgres: include_str!("postgres/books.sql"),
+};
+
+/// How long one reading may take.
+const READ_MAX: Duration = Duration::from_secs(10);
+/// More often than a pool has connections, which may all be dead.
+const TRIES_MAX: u32 = 10;
+
+// PostgreSQL sums big integers to numerics, so the sums are cast back.
+
+const TOTALS: &str = "\
+    SELECT CAST(coalesce(sum(opening), 0) AS BIGINT), \
+           CAST(coalesce(sum(balance), 0) AS BIGINT), \
+           CAST(coalesce(sum(held), 0) AS BIGINT) \
+    FROM account";
+
+const ACCOUNTS_IN_ERROR: &str = "\
+    SELECT count(*) \
+    FROM account LEFT JOIN \
+         (SELECT account, sum(CASE op WHEN 'action' THEN amount ELSE -amount END) AS moved \
+          FROM movement GROUP BY account) AS ledger ON account = name \
+    WHERE opening <> balance + held OR held <> coalesce(moved, 0)";
+
+const MOVEMENTS: &str = "\
+    SELECT saga_id, \
+           CAST(sum(CASE op WHEN 'action' THEN 1 ELSE 0 END) AS BIGINT), \
+           CAST(sum(CASE op WHEN 'compensation' THEN 1 ELSE 0 END) AS BIGINT), \
+           max(amount) \
+    FROM movement GROUP BY saga_id ORDER BY min(id)";
 
 /// Whose books they are and what they count.
 #[derive(Debug, Clone, Copy)]
@@ -67,8 +102,8 @@ impl Movement {
 ///
 /// # Errors
 /// [`sqlx::Error::RowNotFound`] when there is no such account; any other error of the database.
-pub async fn post(
-    tx: &mut SqliteConnection,
+pub async fn post<DB: Sql>(
+    tx: &mut DB::Connection,
     identity: &CallIdentity,
     account: &str,
     amount: u32,
@@ -76,71 +111,78 @@ pub async fn post(
     if amount == 0 {
         return Ok(());
     }
-    let amount = i64::from(amount);
     let taken = match identity.op {
-        Op::Action => amount,
-        Op::Compensation => -amount,
+        Op::Action => i64::from(amount),
+        Op::Compensation => -i64::from(amount),
     };
-    let moved =
-        sqlx::query("UPDATE account SET balance = balance - $1, held = held + $1 WHERE name = $2")
-            .bind(taken)
-            .bind(account)
-            .execute(&mut *tx)
-            .await?;
-    if moved.rows_affected() == 0 {
+    let moved = DB::execute(
+        tx,
+        "UPDATE account SET balance = balance - $1, held = held + $1 WHERE name = $2",
+        &[taken.into(), account.into()],
+    )
+    .await?;
+    if moved == 0 {
         return Err(sqlx::Error::RowNotFound);
     }
-    sqlx::query(
+    let CallIdentity { saga_id, step, op } = identity;
+    DB::execute(
+        tx,
         "INSERT INTO movement (saga_id, step, op, account, amount) VALUES ($1, $2, $3, $4, $5)",
+        &[saga_id.into(), step.into(), op.as_str().into(), account.into(), amount.into()],
     )
-    .bind(&identity.saga_id)
-    .bind(&identity.step)
-    .bind(identity.op.as_str())
-    .bind(account)
-    .bind(amount)
-    .execute(tx)
     .await?;
     Ok(())
 }
 
-/// The free balance of an account; `None` when there is no such account.
+/// The free balance of an account, which nobody else can change before the transaction ends;
+/// `None` when there is no such account.
 ///
 /// # Errors
-/// When the database cannot be read.
-pub async fn balance(tx: &mut SqliteConnection, account: &str) -> Result<Option<i64>, sqlx::Error> {
-    sqlx::query_scalar("SELECT balance FROM account WHERE name = $1")
-        .bind(account)
-        .fetch_optional(tx)
-        .await
+/// When the database fails.
+pub async fn balance<DB: Sql>(
+    tx: &mut DB::Connection,
+    account: &str,
+) -> Result<Option<i64>, sqlx::Error> {
+    // To write what is there holds the row until the end of the transaction, on PostgreSQL too.
+    let hold = "UPDATE account SET balance = balance WHERE name = $1 RETURNING balance";
+    let row = DB::fetch_optional::<(i64,)>(tx, hold, &[account.into()]).await?;
+    Ok(row.map(|(balance,)| balance))
 }
 
 impl Books {
-    /// Reads the books as of one instant.
+    /// Reads the books as of one instant. A connection that fails is replaced and the reading
+    /// begun again, so a server that was started anew is no error.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn read(pool: &SqlitePool, title: Title) -> Result<Books, sqlx::Error> {
-        let mut snapshot = pool.begin().await?;
-        let (opening, balance, held) = sqlx::query_as(
-            "SELECT coalesce(sum(opening), 0), coalesce(sum(balance), 0), coalesce(sum(held), 0) \
-             FROM account",
-        )
-        .fetch_one(&mut *snapshot)
-        .await?;
-        let accounts_in_error: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM account LEFT JOIN \
-                 (SELECT account, sum(iif(op = 'action', amount, -amount)) AS moved \
-                  FROM movement GROUP BY account) ON account = name \
-             WHERE opening <> balance + held OR held <> coalesce(moved, 0)",
-        )
-        .fetch_one(&mut *snapshot)
-        .await?;
-        let movements = sqlx::query_as(
-            "SELECT saga_id, sum(op = 'action'), sum(op = 'compensation'), max(amount) \
-             FROM movement GROUP BY saga_id ORDER BY min(id)",
-        )
-        .fetch_all(&mut *snapshot)
-        .await?;
+    pub async fn read<DB: Sql>(pool: &Pool<DB>, title: Title) -> Result<Books, sqlx::Error> {
+        let mut tries = 1;
+        loop {
+            let mut connection = pool.acquire().await?;
+            let books = timeout(READ_MAX, Books::snapshot::<DB>(&mut connection, title));
+            let out_of_time = |_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+            match books.await.unwrap_or_else(out_of_time) {
+                Ok(books) => return Ok(books),
+                // Its transaction may be open still, or it may be dead: nobody shall have it again.
+                Err(_) if tries < TRIES_MAX => drop(connection.detach()),
+                Err(error) => {
+                    drop(connection.detach());
+                    return Err(error);
+                }
+            }
+            tries += 1;
+        }
+    }
+
+    async fn snapshot<DB: Sql>(
+        connection: &mut DB::Connection,
+        title: Title,
+    ) -> Result<Books, sqlx::Error> {
+        let mut snapshot = connection.begin_with(DB::BEGIN_SNAPSHOT.into_sql_str()).await?;
+        let (opening, balance, held) = DB::fetch_one(&mut snapshot, TOTALS, &[]).await?;
+        let (accounts_in_error,): (i64,) =
+            DB::fetch_one(&mut snapshot, ACCOUNTS_IN_ERROR, &[]).await?;
+        let movements = DB::fetch(&mut snapshot, MOVEMENTS, &[]).await?;
         snapshot.rollback().await?;
         Ok(Books {
             service: title.service.to_owned(),
@@ -155,7 +197,7 @@ impl Books {
 }
 
 /// The handler of `GET /books`.
-pub async fn show(State((pool, title)): State<(SqlitePool, Title)>) -> Response {
+pub async fn show<DB: Sql>(State((pool, title)): State<(Pool<DB>, Title)>) -> Response {
     // In a task of its own: a client that hangs up must not leave the snapshot open on its
     // pooled connection.
     match tokio::spawn(async move { Books::read(&pool, title).await }).await {

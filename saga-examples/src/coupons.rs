@@ -3,20 +3,18 @@
 //! A coupon goes `available -> redeemed -> available`. A new database has `COUPON-00000` to
 //! `COUPON-09999`, each good for one redemption of 500 cents, and `EXPIRED`, which has expired.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
 use saga_participant::{Answer, Barrier, BarrierError, CallIdentity, Refusal, SagaCall};
 use serde::{Deserialize, Serialize};
-use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 
 use crate::books::{self, Title};
 use crate::order::Order;
-use crate::participant;
-use crate::service::ServiceError;
-use crate::switches::Switches;
-
-const TITLE: Title = Title { service: "coupons", unit: "coupons" };
+use crate::participant::Participant;
+use crate::sql::{Schema, Sql};
 
 /// The name of the step that redeems the coupon; later steps find its output under it.
 pub const REDEEM_COUPON: &str = "redeem-coupon";
@@ -31,90 +29,104 @@ pub struct Redemption {
     pub discount_cents: u32,
 }
 
-/// The service over its database.
-///
-/// # Errors
-/// When the database cannot be prepared.
-pub async fn router(pool: SqlitePool, switches: Switches) -> Result<Router, ServiceError> {
-    let barrier = participant::prepare(&pool, include_str!("coupons.sql")).await?;
-    let calls = Router::new().route("/redeem", post(redeem)).route("/restore", post(restore));
-    Ok(participant::router(TITLE, calls, barrier, switches))
+/// The service.
+#[derive(Debug)]
+pub struct Coupons;
+
+impl Participant for Coupons {
+    const TITLE: Title = Title { service: "coupons", unit: "coupons" };
+    const SCHEMA: Schema = Schema {
+        sqlite: include_str!("sqlite/coupons.sql"),
+        postgres: include_str!("postgres/coupons.sql"),
+    };
+
+    fn calls<DB: Sql>() -> Router<Barrier<DB>> {
+        Router::new().route("/redeem", post(redeem::<DB>)).route("/restore", post(restore::<DB>))
+    }
 }
 
-async fn redeem(
-    State(barrier): State<Barrier<Sqlite>>,
+async fn redeem<DB: Sql>(
+    State(barrier): State<Barrier<DB>>,
     call: SagaCall<Order>,
 ) -> Result<Answer, BarrierError> {
     let identity = call.identity();
     barrier
         .act(&call.identity(), async move |tx| match &call.input.coupon {
-            Some(code) => spend(tx, &identity, code).await,
+            Some(code) => spend::<DB>(tx, &identity, code).await,
             None => Ok(Redemption::default()),
         })
         .await
 }
 
-async fn restore(
-    State(barrier): State<Barrier<Sqlite>>,
+async fn restore<DB: Sql>(
+    State(barrier): State<Barrier<DB>>,
     call: SagaCall<Order>,
 ) -> Result<Answer, BarrierError> {
     let identity = call.identity();
     barrier
         .compensate(&call.identity(), async move |tx, redemption: Redemption| {
             match &redemption.coupon {
-                Some(code) => give_back(tx, &identity, code).await,
+                Some(code) => give_back::<DB>(tx, &identity, code).await,
                 None => Ok(()),
             }
         })
         .await
 }
 
-async fn spend(
-    tx: &mut SqliteConnection,
+async fn spend<DB: Sql>(
+    tx: &mut DB::Connection,
     identity: &CallIdentity,
     code: &str,
 ) -> Result<Redemption, Refusal> {
-    let coupon: Option<(u32, bool, String)> = sqlx::query_as(
-        "SELECT cents, coalesce(expires_at <= unixepoch() * 1000000, FALSE), state \
-         FROM coupon WHERE code = $1",
-    )
-    .bind(code)
-    .fetch_optional(&mut *tx)
-    .await?;
-    let Some((discount_cents, has_expired, state)) = coupon else {
+    // To write what is there keeps others from the row until the transaction ends.
+    let hold = "UPDATE coupon SET state = state WHERE code = $1 RETURNING cents, expires_at, state";
+    let coupon: Option<(i64, Option<i64>, String)> =
+        DB::fetch_optional(tx, hold, &[code.into()]).await?;
+    let Some((cents, expires_at, state)) = coupon else {
         return Err(Refusal::rejected(format!("there is no coupon `{code}`")));
     };
-    if has_expired {
+    if expires_at.is_some_and(|expires_at| expires_at <= now_micros()) {
         return Err(Refusal::rejected(format!("the coupon `{code}` has expired")));
     }
     if state != "available" {
         return Err(Refusal::rejected(format!("the coupon `{code}` is already {state}")));
     }
-    turn(tx, code, ["available", "redeemed"]).await?;
-    books::post(tx, identity, code, 1).await?;
+    let discount_cents = u32::try_from(cents).map_err(Refusal::failed)?;
+    turn::<DB>(tx, code, ["available", "redeemed"]).await?;
+    books::post::<DB>(tx, identity, code, 1).await?;
     Ok(Redemption { coupon: Some(code.to_owned()), discount_cents })
 }
 
-async fn give_back(
-    tx: &mut SqliteConnection,
+async fn give_back<DB: Sql>(
+    tx: &mut DB::Connection,
     identity: &CallIdentity,
     code: &str,
 ) -> Result<(), Refusal> {
-    turn(tx, code, ["redeemed", "available"]).await?;
-    books::post(tx, identity, code, 1).await?;
+    turn::<DB>(tx, code, ["redeemed", "available"]).await?;
+    books::post::<DB>(tx, identity, code, 1).await?;
     Ok(())
 }
 
 /// Takes a coupon from one state to the next; fails when it is in another state.
-async fn turn(tx: &mut SqliteConnection, code: &str, [from, to]: [&str; 2]) -> Result<(), Refusal> {
-    let turned = sqlx::query("UPDATE coupon SET state = $1 WHERE code = $2 AND state = $3")
-        .bind(to)
-        .bind(code)
-        .bind(from)
-        .execute(tx)
-        .await?;
-    if turned.rows_affected() == 0 {
+async fn turn<DB: Sql>(
+    tx: &mut DB::Connection,
+    code: &str,
+    [from, to]: [&str; 2],
+) -> Result<(), Refusal> {
+    let turned = DB::execute(
+        tx,
+        "UPDATE coupon SET state = $1 WHERE code = $2 AND state = $3",
+        &[to.into(), code.into(), from.into()],
+    )
+    .await?;
+    if turned == 0 {
         return Err(Refusal::failed(format!("the coupon `{code}` is not in the state `{from}`")));
     }
     Ok(())
+}
+
+/// Microseconds since 1970.
+fn now_micros() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

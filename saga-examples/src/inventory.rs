@@ -8,15 +8,11 @@ use axum::extract::State;
 use axum::routing::post;
 use saga_participant::{Answer, Barrier, BarrierError, Refusal, SagaCall};
 use serde::{Deserialize, Serialize};
-use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 
 use crate::books::{self, Title};
 use crate::order::Order;
-use crate::participant;
-use crate::service::ServiceError;
-use crate::switches::Switches;
-
-const TITLE: Title = Title { service: "inventory", unit: "units of stock" };
+use crate::participant::Participant;
+use crate::sql::{Schema, Sql};
 
 /// What `/reserve` answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,43 +25,49 @@ pub struct Reservation {
     pub quantity: u32,
 }
 
-/// The service over its database.
-///
-/// # Errors
-/// When the database cannot be prepared.
-pub async fn router(pool: SqlitePool, switches: Switches) -> Result<Router, ServiceError> {
-    let barrier = participant::prepare(&pool, include_str!("inventory.sql")).await?;
-    let calls = Router::new().route("/reserve", post(reserve)).route("/release", post(release));
-    Ok(participant::router(TITLE, calls, barrier, switches))
+/// The service.
+#[derive(Debug)]
+pub struct Inventory;
+
+impl Participant for Inventory {
+    const TITLE: Title = Title { service: "inventory", unit: "units of stock" };
+    const SCHEMA: Schema = Schema {
+        sqlite: include_str!("sqlite/inventory.sql"),
+        postgres: include_str!("postgres/inventory.sql"),
+    };
+
+    fn calls<DB: Sql>() -> Router<Barrier<DB>> {
+        Router::new().route("/reserve", post(reserve::<DB>)).route("/release", post(release::<DB>))
+    }
 }
 
-async fn reserve(
-    State(barrier): State<Barrier<Sqlite>>,
+async fn reserve<DB: Sql>(
+    State(barrier): State<Barrier<DB>>,
     call: SagaCall<Order>,
 ) -> Result<Answer, BarrierError> {
-    barrier.act(&call.identity(), async move |tx| take_out(tx, &call).await).await
+    barrier.act(&call.identity(), async move |tx| take_out::<DB>(tx, &call).await).await
 }
 
-async fn release(
-    State(barrier): State<Barrier<Sqlite>>,
+async fn release<DB: Sql>(
+    State(barrier): State<Barrier<DB>>,
     call: SagaCall<Order>,
 ) -> Result<Answer, BarrierError> {
     barrier
         .compensate(&call.identity(), async move |tx, reservation: Reservation| {
-            put_back(tx, &call, &reservation).await
+            put_back::<DB>(tx, &call, &reservation).await
         })
         .await
 }
 
-async fn take_out(
-    tx: &mut SqliteConnection,
+async fn take_out<DB: Sql>(
+    tx: &mut DB::Connection,
     call: &SagaCall<Order>,
 ) -> Result<Reservation, Refusal> {
     let Order { sku, quantity, .. } = call.input.clone();
     if quantity == 0 {
         return Err(Refusal::rejected("the quantity is 0; at least 1 can be reserved"));
     }
-    match books::balance(tx, &sku).await? {
+    match books::balance::<DB>(tx, &sku).await? {
         None => return Err(Refusal::rejected(format!("there is no SKU `{sku}`"))),
         Some(left) if left < i64::from(quantity) => {
             return Err(Refusal::rejected(format!(
@@ -74,36 +76,34 @@ async fn take_out(
         }
         Some(_) => {}
     }
-    books::post(tx, &call.identity(), &sku, quantity).await?;
-    let reservation_id = sqlx::query_scalar(
+    books::post::<DB>(tx, &call.identity(), &sku, quantity).await?;
+    let (reservation_id,) = DB::fetch_one(
+        tx,
         "INSERT INTO reservation (saga_id, sku, quantity, state) VALUES ($1, $2, $3, 'reserved') \
          RETURNING id",
+        &[(&call.saga_id).into(), (&sku).into(), quantity.into()],
     )
-    .bind(&call.saga_id)
-    .bind(&sku)
-    .bind(quantity)
-    .fetch_one(tx)
     .await?;
     Ok(Reservation { reservation_id, sku, quantity })
 }
 
-async fn put_back(
-    tx: &mut SqliteConnection,
+async fn put_back<DB: Sql>(
+    tx: &mut DB::Connection,
     call: &SagaCall<Order>,
     reservation: &Reservation,
 ) -> Result<(), Refusal> {
-    let released = sqlx::query(
+    let id = reservation.reservation_id;
+    let released = DB::execute(
+        tx,
         "UPDATE reservation SET state = 'released' WHERE id = $1 AND state = 'reserved'",
+        &[id.into()],
     )
-    .bind(reservation.reservation_id)
-    .execute(&mut *tx)
     .await?;
-    if released.rows_affected() == 0 {
-        let id = reservation.reservation_id;
+    if released == 0 {
         return Err(Refusal::failed(format!(
             "the reservation {id} is not in the state `reserved`"
         )));
     }
-    books::post(tx, &call.identity(), &reservation.sku, reservation.quantity).await?;
+    books::post::<DB>(tx, &call.identity(), &reservation.sku, reservation.quantity).await?;
     Ok(())
 }

@@ -20,10 +20,12 @@ pub mod orders;
 pub mod place_order;
 
 pub mod books;
+pub mod database;
 pub mod hang_up;
 pub mod misbehave;
 pub mod participant;
 pub mod service;
+pub mod sql;
 pub mod switches;
 
 /// The programs in the README compile.

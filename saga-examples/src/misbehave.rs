@@ -12,11 +12,11 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use saga_participant::{Answer, Barrier, Problem, Refusal, SagaCall, problem};
-use sqlx::Sqlite;
 use tokio::time::sleep;
 
 use crate::hang_up::HangUp;
 use crate::order::Order;
+use crate::sql::Sql;
 use crate::switches::{Misbehaviour, Switches};
 
 /// The largest body of a call, in bytes.
@@ -24,21 +24,18 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// The switches of a running service, to be read and set while it runs.
 #[derive(Debug, Clone)]
-pub struct SwitchBoard {
-    // A std mutex: it is held for a copy only, never across an await.
-    switches: Arc<Mutex<Switches>>,
-    barrier: Barrier<Sqlite>,
-}
+// A std mutex: it is held for a copy only, never across an await.
+pub struct SwitchBoard(Arc<Mutex<Switches>>);
 
 impl SwitchBoard {
-    /// A board that starts with `switches` and has rejections recorded by `barrier`.
+    /// A board that starts with `switches`.
     #[must_use]
-    pub fn new(switches: Switches, barrier: Barrier<Sqlite>) -> Self {
-        SwitchBoard { switches: Arc::new(Mutex::new(switches)), barrier }
+    pub fn new(switches: Switches) -> Self {
+        SwitchBoard(Arc::new(Mutex::new(switches)))
     }
 
     fn switches(&self) -> Switches {
-        self.switches.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -51,7 +48,7 @@ pub async fn show(State(board): State<SwitchBoard>) -> Json<Switches> {
 pub async fn set(State(board): State<SwitchBoard>, body: Bytes) -> Response {
     match Json::<Switches>::from_bytes(&body) {
         Ok(Json(switches)) => {
-            *board.switches.lock().unwrap_or_else(PoisonError::into_inner) = switches.clone();
+            *board.0.lock().unwrap_or_else(PoisonError::into_inner) = switches.clone();
             Json(switches).into_response()
         }
         Err(rejection) => {
@@ -66,8 +63,9 @@ pub async fn set(State(board): State<SwitchBoard>, body: Bytes) -> Response {
 }
 
 /// The middleware: lets a call through to the business, or does to it what the switches decide.
-pub async fn misbehave(
-    State(board): State<SwitchBoard>,
+/// The barrier records a rejection.
+pub async fn misbehave<DB: Sql>(
+    State((board, barrier)): State<(SwitchBoard, Barrier<DB>)>,
     ConnectInfo(hang_up): ConnectInfo<HangUp>,
     request: Request,
     next: Next,
@@ -116,10 +114,10 @@ pub async fn misbehave(
             Answer::not_yet("a switch delays this call", Duration::from_secs(1)).into_response()
         }
         Misbehaviour::Reject => {
-            let rejection = async |_tx: &mut sqlx::SqliteConnection| -> Result<(), Refusal> {
+            let rejection = async |_tx: &mut DB::Connection| -> Result<(), Refusal> {
                 Err(Refusal::rejected("a switch rejects this call"))
             };
-            board.barrier.act(&identity, rejection).await.into_response()
+            barrier.act(&identity, rejection).await.into_response()
         }
         Misbehaviour::Duplicate => {
             let (first, _second) = tokio::join!(next.clone().run(request()), next.run(request()));

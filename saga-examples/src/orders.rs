@@ -16,16 +16,15 @@ use saga_participant::{
 };
 use saga_worker::{Client, ClientError, StartError};
 use serde::{Deserialize, Serialize};
-use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 
 use crate::books::{self, Title};
+use crate::database::Database;
 use crate::order::Order;
-use crate::participant;
+use crate::participant::{self, Participant};
 use crate::place_order::PLACE_ORDER;
 use crate::service::ServiceError;
+use crate::sql::{Schema, Sql};
 use crate::switches::Switches;
-
-const TITLE: Title = Title { service: "orders", unit: "orders" };
 
 /// Largest order, in bytes of JSON.
 const ORDER_BYTES_MAX: usize = 64 * 1024;
@@ -39,20 +38,35 @@ const KEY_CONFLICT: &str = "https://github.com/saga-engine/saga/problems/key-con
 /// Type of the answer to an id nobody knows: status 404.
 const NOT_FOUND: &str = "https://github.com/saga-engine/saga/problems/not-found";
 
-/// The service over its own database and the store of sagas.
+/// The order service as a participant: its endpoint `POST /confirm`.
+#[derive(Debug)]
+pub struct Orders;
+
+impl Participant for Orders {
+    const TITLE: Title = Title { service: "orders", unit: "orders" };
+    const SCHEMA: Schema = Schema {
+        sqlite: include_str!("sqlite/orders.sql"),
+        postgres: include_str!("postgres/orders.sql"),
+    };
+
+    fn calls<DB: Sql>() -> Router<Barrier<DB>> {
+        Router::new().route("/confirm", post(confirm::<DB>))
+    }
+}
+
+/// The whole service over its own database and the store of sagas.
 ///
 /// # Errors
 /// When the database cannot be prepared.
-pub async fn router(pool: SqlitePool, sagas: Client) -> Result<Router, ServiceError> {
-    let barrier = participant::prepare(&pool, include_str!("orders.sql")).await?;
-    let calls = Router::new().route("/confirm", post(confirm));
+pub async fn router(database: Database, sagas: Client) -> Result<Router, ServiceError> {
+    let participant = participant::router::<Orders>(database, Switches::default()).await?;
     let orders = Router::new()
         .route("/orders", post(place).get(counts))
         .route("/orders/{id}", get(show))
         .route("/orders/{id}/log", get(log))
         .layer(DefaultBodyLimit::max(ORDER_BYTES_MAX))
         .with_state(sagas);
-    Ok(participant::router(TITLE, calls, barrier, Switches::default()).merge(orders))
+    Ok(participant.merge(orders))
 }
 
 /// The body of an answer about one order.
@@ -183,11 +197,11 @@ async fn counts(
 }
 
 /// The retriable step `confirm-order`. It never rejects: what is paid for is confirmed.
-async fn confirm(
-    State(barrier): State<Barrier<Sqlite>>,
+async fn confirm<DB: Sql>(
+    State(barrier): State<Barrier<DB>>,
     call: SagaCall<Order>,
 ) -> Result<Answer, BarrierError> {
-    barrier.act(&call.identity(), async move |tx| record(tx, &call).await).await
+    barrier.act(&call.identity(), async move |tx| record::<DB>(tx, &call).await).await
 }
 
 /// What `/confirm` answers.
@@ -196,16 +210,13 @@ struct Confirmation {
     number: String,
 }
 
-async fn record(
-    tx: &mut SqliteConnection,
+async fn record<DB: Sql>(
+    tx: &mut DB::Connection,
     call: &SagaCall<Order>,
 ) -> Result<Confirmation, Refusal> {
-    books::post(tx, &call.identity(), TITLE.service, 1).await?;
-    sqlx::query("INSERT INTO confirmed_order (saga_id, number) VALUES ($1, $2)")
-        .bind(&call.saga_id)
-        .bind(&call.input.order)
-        .execute(tx)
-        .await?;
+    books::post::<DB>(tx, &call.identity(), Orders::TITLE.service, 1).await?;
+    let confirm = "INSERT INTO confirmed_order (saga_id, number) VALUES ($1, $2)";
+    DB::execute(tx, confirm, &[(&call.saga_id).into(), (&call.input.order).into()]).await?;
     Ok(Confirmation { number: call.input.order.clone() })
 }
 

@@ -1,4 +1,4 @@
-//! What the four participants have in common: their flags, their tables and their routes.
+//! What the participants have in common: their flags, their tables and their routes.
 
 use std::process::ExitCode;
 
@@ -6,11 +6,13 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use saga_participant::Barrier;
-use sqlx::{Sqlite, SqlitePool};
+use sqlx::Pool;
 
 use crate::books::{self, Title};
+use crate::database::Database;
 use crate::misbehave::{self, SwitchBoard};
 use crate::service::{self, ServiceError, ServiceFlags};
+use crate::sql::{Schema, Sql};
 use crate::switches::{Faults, Switches};
 
 /// The flags of a participant.
@@ -30,59 +32,71 @@ pub struct ParticipantFlags {
 }
 
 impl ParticipantFlags {
-    /// Runs a participant from its flags to its exit code; `router` makes it over its database.
-    pub fn run<R>(self, router: R) -> ExitCode
-    where
-        R: AsyncFnOnce(SqlitePool, Switches) -> Result<Router, ServiceError>,
-    {
+    /// Runs a participant from its flags to its exit code.
+    pub fn run<P: Participant>(self) -> ExitCode {
         service::run(async {
             let stop = service::stop_signal(self.service.stop)?;
-            let pool = service::open_database(&self.service.database).await?;
+            let database = Database::open(&self.service.database, P::TITLE.service).await?;
             let switches = Switches { faults: self.faults, seed: self.seed, ..Switches::default() };
-            let router = router(pool, switches).await?;
+            let router = router::<P>(database, switches).await?;
             let listener = service::listen(self.service.listen).await?;
             service::serve(listener, router, stop).await
         })
     }
 }
 
-/// Creates the tables of the books, of the barrier and those of `schema` where they are missing,
-/// and fills the accounts of a new database.
+/// A business that takes part in sagas: its books, its tables and its endpoints.
+pub trait Participant {
+    /// Whose books they are.
+    const TITLE: Title;
+    /// Its own tables, beside those of the books and the barrier.
+    const SCHEMA: Schema;
+
+    /// The endpoints that sagas call.
+    fn calls<DB: Sql>() -> Router<Barrier<DB>>;
+}
+
+/// The whole service: the participant's calls behind the switches, and beside them `/healthz`,
+/// `/books` and `/switches`, which never misbehave. Creates the tables where they are missing, and
+/// fills the accounts of a new database.
+///
+/// # Errors
+/// When the database cannot be prepared.
+pub async fn router<P: Participant>(
+    database: Database,
+    switches: Switches,
+) -> Result<Router, ServiceError> {
+    match database {
+        Database::Sqlite(pool) => Ok(routes::<P, _>(prepare(pool, P::SCHEMA).await?, switches)),
+        Database::Postgres(pool) => Ok(routes::<P, _>(prepare(pool, P::SCHEMA).await?, switches)),
+    }
+}
+
+/// Creates the tables of the books, of the barrier and those of `schema` where they are missing.
 ///
 /// # Errors
 /// When the database cannot be written.
-pub async fn prepare(
-    pool: &SqlitePool,
-    schema: &'static str,
-) -> Result<Barrier<Sqlite>, ServiceError> {
-    let barrier = Barrier::new(pool.clone());
+pub async fn prepare<DB: Sql>(pool: Pool<DB>, schema: Schema) -> Result<Barrier<DB>, ServiceError> {
+    let barrier = Barrier::new(pool);
     barrier.migrate().await?;
-    let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::raw_sql(books::SCHEMA).execute(&mut *tx).await?;
-    sqlx::raw_sql(schema).execute(&mut *tx).await?;
+    let mut tx = barrier.pool().begin_with(DB::BEGIN).await?;
+    DB::run(&mut tx, DB::words(books::SCHEMA)).await?;
+    DB::run(&mut tx, DB::words(schema)).await?;
     tx.commit().await?;
     Ok(barrier)
 }
 
-/// The whole participant: its `calls` behind the switches, and beside them `/healthz`, `/books`
-/// and `/switches`, which never misbehave.
-pub fn router(
-    title: Title,
-    calls: Router<Barrier<Sqlite>>,
-    barrier: Barrier<Sqlite>,
-    switches: Switches,
-) -> Router {
-    let books = (barrier.pool().clone(), title);
-    let board = SwitchBoard::new(switches, barrier.clone());
-    let calls =
-        calls.with_state(barrier).layer(from_fn_with_state(board.clone(), misbehave::misbehave));
+fn routes<P: Participant, DB: Sql>(barrier: Barrier<DB>, switches: Switches) -> Router {
+    let books = (barrier.pool().clone(), P::TITLE);
+    let board = SwitchBoard::new(switches);
+    let misbehaving = (board.clone(), barrier.clone());
+    let calls = P::calls::<DB>()
+        .with_state(barrier)
+        .layer(from_fn_with_state(misbehaving, misbehave::misbehave::<DB>));
+    let switches = get(misbehave::show).put(misbehave::set);
     Router::new()
         .route("/healthz", get(async || "ok"))
-        .merge(Router::new().route("/books", get(books::show)).with_state(books))
-        .merge(
-            Router::new()
-                .route("/switches", get(misbehave::show).put(misbehave::set))
-                .with_state(board),
-        )
+        .merge(Router::new().route("/books", get(books::show::<DB>)).with_state(books))
+        .merge(Router::new().route("/switches", switches).with_state(board))
         .merge(calls)
 }

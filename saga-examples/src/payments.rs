@@ -8,16 +8,12 @@ use axum::extract::State;
 use axum::routing::post;
 use saga_participant::{Answer, Barrier, Problem, Refusal, SagaCall};
 use serde::{Deserialize, Serialize};
-use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 
 use crate::books::{self, Title};
 use crate::coupons::{REDEEM_COUPON, Redemption};
 use crate::order::Order;
-use crate::participant;
-use crate::service::ServiceError;
-use crate::switches::Switches;
-
-const TITLE: Title = Title { service: "payments", unit: "cents" };
+use crate::participant::Participant;
+use crate::sql::{Schema, Sql};
 
 /// The card that is always declined.
 const DECLINED_CARD: &str = "card-declined";
@@ -31,27 +27,33 @@ pub struct Payment {
     pub captured_cents: u32,
 }
 
-/// The service over its database.
-///
-/// # Errors
-/// When the database cannot be prepared.
-pub async fn router(pool: SqlitePool, switches: Switches) -> Result<Router, ServiceError> {
-    let barrier = participant::prepare(&pool, include_str!("payments.sql")).await?;
-    let calls = Router::new().route("/capture", post(capture));
-    Ok(participant::router(TITLE, calls, barrier, switches))
+/// The service.
+#[derive(Debug)]
+pub struct Payments;
+
+impl Participant for Payments {
+    const TITLE: Title = Title { service: "payments", unit: "cents" };
+    const SCHEMA: Schema = Schema {
+        sqlite: include_str!("sqlite/payments.sql"),
+        postgres: include_str!("postgres/payments.sql"),
+    };
+
+    fn calls<DB: Sql>() -> Router<Barrier<DB>> {
+        Router::new().route("/capture", post(capture::<DB>))
+    }
 }
 
-async fn capture(
-    State(barrier): State<Barrier<Sqlite>>,
+async fn capture<DB: Sql>(
+    State(barrier): State<Barrier<DB>>,
     call: SagaCall<Order>,
 ) -> Result<Answer, Problem> {
     let redemption: Redemption = call.output(REDEEM_COUPON)?;
     let cents = call.input.amount_cents.saturating_sub(redemption.discount_cents);
-    Ok(barrier.act(&call.identity(), async move |tx| charge(tx, &call, cents).await).await?)
+    Ok(barrier.act(&call.identity(), async move |tx| charge::<DB>(tx, &call, cents).await).await?)
 }
 
-async fn charge(
-    tx: &mut SqliteConnection,
+async fn charge<DB: Sql>(
+    tx: &mut DB::Connection,
     call: &SagaCall<Order>,
     captured_cents: u32,
 ) -> Result<Payment, Refusal> {
@@ -59,20 +61,15 @@ async fn charge(
     if card == DECLINED_CARD {
         return Err(Refusal::rejected(format!("the card `{card}` is declined")));
     }
-    sqlx::query(
-        "INSERT OR IGNORE INTO account (name, opening, balance, held) VALUES ($1, 0, 0, 0)",
-    )
-    .bind(card)
-    .execute(&mut *tx)
-    .await?;
-    books::post(tx, &call.identity(), card, captured_cents).await?;
-    let payment_id = sqlx::query_scalar(
+    let open_account = "INSERT INTO account (name, opening, balance, held) VALUES ($1, 0, 0, 0) \
+         ON CONFLICT (name) DO NOTHING";
+    DB::execute(tx, open_account, &[card.into()]).await?;
+    books::post::<DB>(tx, &call.identity(), card, captured_cents).await?;
+    let (payment_id,) = DB::fetch_one(
+        tx,
         "INSERT INTO payment (saga_id, card, cents) VALUES ($1, $2, $3) RETURNING id",
+        &[(&call.saga_id).into(), card.into(), captured_cents.into()],
     )
-    .bind(&call.saga_id)
-    .bind(card)
-    .bind(captured_cents)
-    .fetch_one(tx)
     .await?;
     Ok(Payment { payment_id, captured_cents })
 }

@@ -8,15 +8,11 @@ use axum::extract::State;
 use axum::routing::post;
 use saga_participant::{Answer, Barrier, BarrierError, Refusal, SagaCall};
 use serde::{Deserialize, Serialize};
-use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 
 use crate::books::{self, Title};
 use crate::order::Order;
-use crate::participant;
-use crate::service::ServiceError;
-use crate::switches::Switches;
-
-const TITLE: Title = Title { service: "points", unit: "points" };
+use crate::participant::Participant;
+use crate::sql::{Schema, Sql};
 
 /// What `/freeze` answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,37 +25,46 @@ pub struct Freeze {
     pub points: u32,
 }
 
-/// The service over its database.
-///
-/// # Errors
-/// When the database cannot be prepared.
-pub async fn router(pool: SqlitePool, switches: Switches) -> Result<Router, ServiceError> {
-    let barrier = participant::prepare(&pool, include_str!("points.sql")).await?;
-    let calls = Router::new().route("/freeze", post(freeze)).route("/unfreeze", post(unfreeze));
-    Ok(participant::router(TITLE, calls, barrier, switches))
+/// The service.
+#[derive(Debug)]
+pub struct Points;
+
+impl Participant for Points {
+    const TITLE: Title = Title { service: "points", unit: "points" };
+    const SCHEMA: Schema = Schema {
+        sqlite: include_str!("sqlite/points.sql"),
+        postgres: include_str!("postgres/points.sql"),
+    };
+
+    fn calls<DB: Sql>() -> Router<Barrier<DB>> {
+        Router::new().route("/freeze", post(freeze::<DB>)).route("/unfreeze", post(unfreeze::<DB>))
+    }
 }
 
-async fn freeze(
-    State(barrier): State<Barrier<Sqlite>>,
+async fn freeze<DB: Sql>(
+    State(barrier): State<Barrier<DB>>,
     call: SagaCall<Order>,
 ) -> Result<Answer, BarrierError> {
-    barrier.act(&call.identity(), async move |tx| set_aside(tx, &call).await).await
+    barrier.act(&call.identity(), async move |tx| set_aside::<DB>(tx, &call).await).await
 }
 
-async fn unfreeze(
-    State(barrier): State<Barrier<Sqlite>>,
+async fn unfreeze<DB: Sql>(
+    State(barrier): State<Barrier<DB>>,
     call: SagaCall<Order>,
 ) -> Result<Answer, BarrierError> {
     barrier
         .compensate(&call.identity(), async move |tx, frozen: Freeze| {
-            set_free(tx, &call, &frozen).await
+            set_free::<DB>(tx, &call, &frozen).await
         })
         .await
 }
 
-async fn set_aside(tx: &mut SqliteConnection, call: &SagaCall<Order>) -> Result<Freeze, Refusal> {
+async fn set_aside<DB: Sql>(
+    tx: &mut DB::Connection,
+    call: &SagaCall<Order>,
+) -> Result<Freeze, Refusal> {
     let Order { customer, points, .. } = call.input.clone();
-    match books::balance(tx, &customer).await? {
+    match books::balance::<DB>(tx, &customer).await? {
         None => return Err(Refusal::rejected(format!("there is no customer `{customer}`"))),
         Some(has) if has < i64::from(points) => {
             return Err(Refusal::rejected(format!(
@@ -68,33 +73,32 @@ async fn set_aside(tx: &mut SqliteConnection, call: &SagaCall<Order>) -> Result<
         }
         Some(_) => {}
     }
-    books::post(tx, &call.identity(), &customer, points).await?;
-    let freeze_id = sqlx::query_scalar(
-        "INSERT INTO freeze (saga_id, customer, points, state) VALUES ($1, $2, $3, 'frozen') \
+    books::post::<DB>(tx, &call.identity(), &customer, points).await?;
+    let (freeze_id,) = DB::fetch_one(
+        tx,
+        "INSERT INTO frozen_points (saga_id, customer, points, state) VALUES ($1, $2, $3, 'frozen') \
          RETURNING id",
+        &[(&call.saga_id).into(), (&customer).into(), points.into()],
     )
-    .bind(&call.saga_id)
-    .bind(&customer)
-    .bind(points)
-    .fetch_one(tx)
     .await?;
     Ok(Freeze { freeze_id, customer, points })
 }
 
-async fn set_free(
-    tx: &mut SqliteConnection,
+async fn set_free<DB: Sql>(
+    tx: &mut DB::Connection,
     call: &SagaCall<Order>,
     frozen: &Freeze,
 ) -> Result<(), Refusal> {
-    let freed =
-        sqlx::query("UPDATE freeze SET state = 'unfrozen' WHERE id = $1 AND state = 'frozen'")
-            .bind(frozen.freeze_id)
-            .execute(&mut *tx)
-            .await?;
-    if freed.rows_affected() == 0 {
-        let id = frozen.freeze_id;
+    let id = frozen.freeze_id;
+    let freed = DB::execute(
+        tx,
+        "UPDATE frozen_points SET state = 'unfrozen' WHERE id = $1 AND state = 'frozen'",
+        &[id.into()],
+    )
+    .await?;
+    if freed == 0 {
         return Err(Refusal::failed(format!("the freeze {id} is not in the state `frozen`")));
     }
-    books::post(tx, &call.identity(), &frozen.customer, frozen.points).await?;
+    books::post::<DB>(tx, &call.identity(), &frozen.customer, frozen.points).await?;
     Ok(())
 }

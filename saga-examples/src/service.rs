@@ -1,27 +1,22 @@
-//! What every example service needs around its business: flags, a database, a listener, an end.
+//! What every example service needs around its business: flags, a listener, an end.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::Router;
 use saga_participant::BarrierError;
-use sqlx::SqlitePool;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
+use crate::database::Address;
 use crate::hang_up::{BreakableListener, HangUp};
 
 /// How long open requests may go on after the signal to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
-
-/// SQLite has one writer; the other connections are for readers and for those who wait.
-const CONNECTIONS_MAX: u32 = 4;
 
 /// The flags that every service has.
 #[derive(Debug, Clone, clap::Args)]
@@ -30,9 +25,10 @@ pub struct ServiceFlags {
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
 
-    /// SQLite file of this service; created if missing
-    #[arg(long, value_name = "PATH")]
-    pub database: PathBuf,
+    /// SQLite file of this service, created if missing; or the URL of a PostgreSQL database, where
+    /// the service has a schema of its own name
+    #[arg(long, value_name = "PATH|postgres://..")]
+    pub database: Address,
 
     /// When to stop
     #[command(flatten)]
@@ -52,13 +48,14 @@ pub struct StopFlags {
 pub enum ServiceError {
     /// The database cannot be opened or created.
     #[error(
-        "cannot open the database `{path}`: {source}; expected a SQLite file, or a path in an \
-         existing, writable folder where one can be created"
+        "cannot open the database `{address}`: {source}; expected a SQLite file, a path in an \
+         existing, writable folder where one can be created, or a PostgreSQL database that its \
+         user may create a schema in"
     )]
     OpenDatabase {
-        /// The path as given.
-        path: String,
-        /// What SQLite says.
+        /// The address as given, without a password.
+        address: Address,
+        /// What the database says.
         source: sqlx::Error,
     },
     /// The tables cannot be created or filled.
@@ -102,24 +99,6 @@ where
             ExitCode::FAILURE
         }
     }
-}
-
-/// Opens the SQLite file of a service, durable at every commit, and creates it if it is missing.
-///
-/// # Errors
-/// [`ServiceError::OpenDatabase`].
-pub async fn open_database(path: &Path) -> Result<SqlitePool, ServiceError> {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(Duration::from_secs(10));
-    SqlitePoolOptions::new()
-        .max_connections(CONNECTIONS_MAX)
-        .connect_with(options)
-        .await
-        .map_err(|source| ServiceError::OpenDatabase { path: path.display().to_string(), source })
 }
 
 /// A token that fires on SIGTERM, on SIGINT, and with `--exit-with-stdin` at the end of standard

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use saga_examples::coupons;
+use saga_examples::coupons::Coupons;
 use saga_examples::participant::ParticipantFlags;
 
 /// Keeps the coupons: redeems them for orders and restores them again.
@@ -14,5 +14,5 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
-    Flags::parse().participant.run(coupons::router)
+    Flags::parse().participant.run::<Coupons>()
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use saga_examples::inventory;
+use saga_examples::inventory::Inventory;
 use saga_examples::participant::ParticipantFlags;
 
 /// Keeps the stock: reserves it for orders and releases it again.
@@ -14,5 +14,5 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
-    Flags::parse().participant.run(inventory::router)
+    Flags::parse().participant.run::<Inventory>()
 }

@@ -1,12 +1,11 @@
 //! A worker for the saga `place-order`.
 
 use std::io::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
+use saga_examples::database::{self, Address};
 use saga_examples::place_order::{self, Participants};
 use saga_examples::service::{self, StopFlags};
 use saga_worker::Worker;
@@ -14,9 +13,10 @@ use saga_worker::Worker;
 /// Runs the sagas of orders. Any number of them may share one saga database.
 #[derive(Debug, Parser)]
 struct Flags {
-    /// SQLite file of the sagas, shared with the order service; created if missing
-    #[arg(long, value_name = "PATH")]
-    saga_database: PathBuf,
+    /// Database of the sagas, shared with the order service: a SQLite file, created if missing, or
+    /// the URL of a PostgreSQL database
+    #[arg(long, value_name = "PATH|postgres://..")]
+    saga_database: Address,
 
     /// Who takes part
     #[command(flatten)]
@@ -37,8 +37,7 @@ fn main() -> ExitCode {
 
 async fn work(flags: Flags) -> anyhow::Result<()> {
     let stop = service::stop_signal(flags.stop)?;
-    let store = saga_store::SqliteStore::open(&flags.saga_database).await?;
-    let worker = Worker::builder(Arc::new(store))
+    let worker = Worker::builder(database::open_sagas(&flags.saga_database).await?)
         .register(place_order::definition(&flags.participants)?)
         .lease_ttl(Duration::from_millis(flags.lease_ms))
         .poll_interval(Duration::from_millis(250))

@@ -1,10 +1,11 @@
 //! The service `orders`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use saga_examples::orders;
+use saga_examples::database::{self, Address, Database};
+use saga_examples::orders::{self, Orders};
+use saga_examples::participant::Participant as _;
 use saga_examples::service::{self, ServiceFlags};
 use saga_worker::Client;
 
@@ -14,9 +15,10 @@ struct Flags {
     #[command(flatten)]
     service: ServiceFlags,
 
-    /// SQLite file of the sagas, shared with the workers; created if missing
-    #[arg(long, value_name = "PATH")]
-    saga_database: PathBuf,
+    /// Database of the sagas, shared with the workers: a SQLite file, created if missing, or the
+    /// URL of a PostgreSQL database
+    #[arg(long, value_name = "PATH|postgres://..")]
+    saga_database: Address,
 }
 
 fn main() -> ExitCode {
@@ -25,10 +27,9 @@ fn main() -> ExitCode {
 
 async fn serve(flags: Flags) -> anyhow::Result<()> {
     let stop = service::stop_signal(flags.service.stop)?;
-    let store = saga_store::SqliteStore::open(&flags.saga_database).await?;
-    let sagas = Client::new(std::sync::Arc::new(store), Vec::new())?;
-    let pool = service::open_database(&flags.service.database).await?;
-    let router = orders::router(pool, sagas).await?;
+    let sagas = Client::new(database::open_sagas(&flags.saga_database).await?, Vec::new())?;
+    let database = Database::open(&flags.service.database, Orders::TITLE.service).await?;
+    let router = orders::router(database, sagas).await?;
     let listener = service::listen(flags.service.listen).await?;
     Ok(service::serve(listener, router, stop).await?)
 }

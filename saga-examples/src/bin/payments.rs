@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use saga_examples::participant::ParticipantFlags;
-use saga_examples::payments;
+use saga_examples::payments::Payments;
 
 /// Captures the payments of orders.
 #[derive(Debug, Parser)]
@@ -14,5 +14,5 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
-    Flags::parse().participant.run(payments::router)
+    Flags::parse().participant.run::<Payments>()
 }

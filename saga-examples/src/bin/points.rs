@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use saga_examples::participant::ParticipantFlags;
-use saga_examples::points;
+use saga_examples::points::Points;
 
 /// Keeps the loyalty points: freezes them for orders and unfreezes them again.
 #[derive(Debug, Parser)]
@@ -14,5 +14,5 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
-    Flags::parse().participant.run(points::router)
+    Flags::parse().participant.run::<Points>()
 }

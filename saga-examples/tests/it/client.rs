@@ -4,17 +4,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use saga_examples::books::{Books, Movement};
+use saga_examples::database::Database;
 use saga_examples::order::Order;
-use saga_examples::service::{self, ServiceError};
+use saga_examples::participant::{self, Participant};
+use saga_examples::service;
 use saga_examples::switches::{Misbehaviour, Switches};
 use saga_participant::{Call, CallIdentity, Op, headers};
 use serde_json::{Value, json};
-use sqlx::SqlitePool;
-use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use crate::place::{Kind, Place};
 
 /// How long a test waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -23,7 +24,7 @@ pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     pub(crate) http: reqwest::Client,
     step: &'static str,
-    folder: Arc<TempDir>,
+    place: Arc<Place>,
 }
 
 /// What came back for a call.
@@ -50,34 +51,26 @@ impl Reply {
 
 impl Service {
     /// Starts a service on a new database; its calls come from the step `step`.
-    pub(crate) async fn start<R>(step: &'static str, router: R) -> Service
-    where
-        R: AsyncFnOnce(SqlitePool, Switches) -> Result<Router, ServiceError>,
-    {
-        Service::start_in(tempfile::tempdir().unwrap().into(), step, router).await
+    pub(crate) async fn start<P: Participant, DB: Kind>(step: &'static str) -> Service {
+        Service::start_at::<P>(DB::new_place().into(), step).await
     }
 
     /// Starts the service once more on the database of this one, which goes on running.
-    pub(crate) async fn start_again<R>(&self, router: R) -> Service
-    where
-        R: AsyncFnOnce(SqlitePool, Switches) -> Result<Router, ServiceError>,
-    {
-        Service::start_in(Arc::clone(&self.folder), self.step, router).await
+    pub(crate) async fn start_again<P: Participant>(&self) -> Service {
+        Service::start_at::<P>(Arc::clone(&self.place), self.step).await
     }
 
-    async fn start_in<R>(folder: Arc<TempDir>, step: &'static str, router: R) -> Service
-    where
-        R: AsyncFnOnce(SqlitePool, Switches) -> Result<Router, ServiceError>,
-    {
-        let pool = service::open_database(&folder.path().join("service.db")).await.unwrap();
-        let router = router(pool, Switches::default()).await.unwrap();
+    /// Starts a service on the database of a place.
+    pub(crate) async fn start_at<P: Participant>(place: Arc<Place>, step: &'static str) -> Service {
+        let database = Database::open(&place.address, P::TITLE.service).await.unwrap();
+        let router = participant::router::<P>(database, Switches::default()).await.unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(service::serve(listener, router, CancellationToken::new()));
         // reqwest wants a provider of cryptography even where every URL is plain HTTP; a second
         // installation in the same process is refused and changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Service { address, http: reqwest::Client::new(), step, folder }
+        Service { address, http: reqwest::Client::new(), step, place }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

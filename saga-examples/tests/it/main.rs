@@ -6,6 +6,7 @@ mod client;
 mod coupons;
 mod inventory;
 mod payments;
+mod place;
 mod points;
 mod process;
 mod switches;

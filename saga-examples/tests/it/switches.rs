@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
-use saga_examples::inventory;
+use saga_examples::inventory::Inventory;
 use saga_examples::switches::{Faults, Misbehaviour, Switches};
 use saga_participant::{Op, problem};
+use sqlx::Sqlite;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::client::{Service, order};
+use crate::place::{Kind, on_each_database};
+
+on_each_database!(a_wild_service_has_every_effect_at_most_once_whatever_the_client_sees,);
 
 async fn service(misbehaviour: Misbehaviour) -> Service {
-    let service = Service::start("reserve-stock", inventory::router).await;
+    let service = Service::start::<Inventory, Sqlite>("reserve-stock").await;
     service.always(Some(misbehaviour)).await;
     service
 }
@@ -153,7 +157,7 @@ async fn compensations_behave_while_actions_always_misbehave() {
 
 #[tokio::test]
 async fn switches_are_shown_as_they_were_set_and_nonsense_is_refused() {
-    let inventory = Service::start("reserve-stock", inventory::router).await;
+    let inventory = Service::start::<Inventory, Sqlite>("reserve-stock").await;
     let url = inventory.url("/switches");
     let set = |body: &'static str| inventory.http.put(&url).body(body).send();
     let shown =
@@ -176,9 +180,8 @@ async fn switches_are_shown_as_they_were_set_and_nonsense_is_refused() {
     assert_eq!(shown().await, wild, "a refused setting changes nothing");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_wild_service_has_every_effect_at_most_once_whatever_the_client_sees() {
-    let inventory = std::sync::Arc::new(Service::start("reserve-stock", inventory::router).await);
+async fn a_wild_service_has_every_effect_at_most_once_whatever_the_client_sees<DB: Kind>() {
+    let inventory = std::sync::Arc::new(Service::start::<Inventory, DB>("reserve-stock").await);
     let wild = r#"{"faults": "wild", "seed": 5, "slow_ms": 1, "late_ms": 1}"#;
     inventory.http.put(inventory.url("/switches")).body(wild).send().await.unwrap();
     let mut sagas = tokio::task::JoinSet::new();

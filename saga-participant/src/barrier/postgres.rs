@@ -10,9 +10,14 @@ use sqlx::{PgConnection, Postgres};
 use super::rows::{Dialect, Fate, GuardRows, Statements, Value};
 use crate::call::CallIdentity;
 
-impl GuardRows for Postgres {}
+impl GuardRows for Postgres {
+    type Dialect = PostgresDialect;
+}
 
-impl Dialect for Postgres {
+#[derive(Debug)]
+pub struct PostgresDialect;
+
+impl Dialect<Postgres> for PostgresDialect {
     const SQL: Statements = Statements {
         create_table: include_str!("postgres/create_table.sql"),
         create_index: include_str!("postgres/create_index.sql"),
@@ -124,8 +129,8 @@ mod tests {
     #[test]
     fn a_broken_connection_is_lost_and_a_bad_value_is_a_failure() {
         let broken = sqlx::Error::Io(std::io::ErrorKind::BrokenPipe.into());
-        assert_eq!(Postgres::fate(&broken), Fate::Lost);
-        assert_eq!(Postgres::fate(&sqlx::Error::RowNotFound), Fate::Failed);
-        assert_eq!(Postgres::fate(&sqlx::Error::PoolTimedOut), Fate::Failed);
+        assert_eq!(PostgresDialect::fate(&broken), Fate::Lost);
+        assert_eq!(PostgresDialect::fate(&sqlx::Error::RowNotFound), Fate::Failed);
+        assert_eq!(PostgresDialect::fate(&sqlx::Error::PoolTimedOut), Fate::Failed);
     }
 }

@@ -19,10 +19,14 @@ const UNANSWERED: i64 = 0;
 
 /// A database that can keep guard rows: SQLite and PostgreSQL, each behind the feature of its
 /// name. Nobody else implements it.
-pub trait GuardRows: Dialect {}
+pub trait GuardRows: Database {
+    /// What is particular about it, a matter of this crate alone.
+    #[doc(hidden)]
+    type Dialect: Dialect<Self>;
+}
 
 /// What differs between the databases.
-pub trait Dialect: Database {
+pub trait Dialect<DB: Database> {
     /// The statements.
     const SQL: Statements;
     /// Begins a transaction in which nobody else changes what the guard rows of a claimed call
@@ -33,14 +37,14 @@ pub trait Dialect: Database {
 
     /// Runs a statement with these values and returns how many rows it changed.
     fn execute(
-        db: &mut Self::Connection,
+        db: &mut DB::Connection,
         statement: &'static str,
         values: &[Value<'_>],
     ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
 
     /// The operation, status and body of the guard rows of a step.
     fn select(
-        db: &mut Self::Connection,
+        db: &mut DB::Connection,
         identity: &CallIdentity,
     ) -> impl Future<Output = Result<Vec<(String, i32, String)>, sqlx::Error>> + Send;
 
@@ -91,10 +95,10 @@ pub enum Fate {
 /// Creates the table and its index where they do not exist yet.
 pub(super) async fn create_table<DB: GuardRows>(pool: &Pool<DB>) -> Result<(), BarrierError> {
     let mut db = pool.acquire().await.map_err(BarrierError::Unavailable)?;
-    for statement in [DB::SQL.create_table, DB::SQL.create_index] {
+    for statement in [DB::Dialect::SQL.create_table, DB::Dialect::SQL.create_index] {
         let mut creations = 1;
-        while let Err(error) = DB::execute(&mut db, statement, &[]).await {
-            if creations == CREATIONS_MAX || !DB::is_created_already(&error) {
+        while let Err(error) = DB::Dialect::execute(&mut db, statement, &[]).await {
+            if creations == CREATIONS_MAX || !DB::Dialect::is_created_already(&error) {
                 return Err(BarrierError::Database(error));
             }
             creations += 1;
@@ -112,7 +116,7 @@ pub(super) async fn prune<DB: GuardRows>(
     let values = [Value::Number(micros_since_epoch(oldest_kept)), Value::Number(PRUNED_STEPS_MAX)];
     let mut pruned = 0;
     loop {
-        let deleted = DB::execute(&mut db, DB::SQL.delete_guards, &values).await;
+        let deleted = DB::Dialect::execute(&mut db, DB::Dialect::SQL.delete_guards, &values).await;
         match deleted.map_err(BarrierError::Database)? {
             0 => return Ok(pruned),
             rows => pruned += rows,
@@ -143,11 +147,15 @@ pub(super) async fn claim<DB: GuardRows>(
             Value::Number(UNANSWERED),
             Value::Number(now),
         ];
-        claimed += DB::execute(tx, DB::SQL.claim_guard, &values)
+        claimed += DB::Dialect::execute(tx, DB::Dialect::SQL.claim_guard, &values)
             .await
             .map_err(transaction::claim_error::<DB>)?;
     }
-    read(DB::select(tx, identity).await.map_err(BarrierError::Database)?, claimed, identity)
+    read(
+        DB::Dialect::select(tx, identity).await.map_err(BarrierError::Database)?,
+        claimed,
+        identity,
+    )
 }
 
 /// What guard rows say, of which this transaction has claimed so many.
@@ -194,7 +202,10 @@ pub(super) async fn answer<DB: GuardRows>(
         Value::Number(i64::from(answer.status())),
         Value::Text(answer.body()),
     ];
-    match DB::execute(tx, DB::SQL.answer_guard, &values).await.map_err(BarrierError::Database)? {
+    match DB::Dialect::execute(tx, DB::Dialect::SQL.answer_guard, &values)
+        .await
+        .map_err(BarrierError::Database)?
+    {
         // A row that vanished between claim and answer would let the call through once more.
         0 => Err(BarrierError::Database(sqlx::Error::RowNotFound)),
         _ => Ok(()),

@@ -9,9 +9,14 @@ use sqlx::{Sqlite, SqliteConnection};
 use super::rows::{Dialect, Fate, GuardRows, Statements, Value};
 use crate::call::CallIdentity;
 
-impl GuardRows for Sqlite {}
+impl GuardRows for Sqlite {
+    type Dialect = SqliteDialect;
+}
 
-impl Dialect for Sqlite {
+#[derive(Debug)]
+pub struct SqliteDialect;
+
+impl Dialect<Sqlite> for SqliteDialect {
     const SQL: Statements = Statements {
         create_table: include_str!("sqlite/create_table.sql"),
         create_index: include_str!("sqlite/create_index.sql"),

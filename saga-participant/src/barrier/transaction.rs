@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use sqlx::{Connection as _, Pool, SqlSafeStr as _, Transaction};
 
 use super::decision::{Decision, settle};
-use super::rows::{self, Fate, GuardRows};
+use super::rows::{self, Dialect as _, Fate, GuardRows};
 use super::{BarrierError, Business};
 use crate::answer::Answer;
 use crate::call::{CallIdentity, Op};
@@ -117,10 +117,10 @@ enum Stopped {
 impl Stopped {
     fn fate<DB: GuardRows>(&self) -> Fate {
         match self {
-            Stopped::AtCommit(error) => DB::fate(error),
+            Stopped::AtCommit(error) => DB::Dialect::fate(error),
             // The caller has waited long enough.
             Stopped::OutOfTime => Fate::Failed,
-            Stopped::Inside(error) => database_error(error).map_or(Fate::Failed, DB::fate),
+            Stopped::Inside(error) => database_error(error).map_or(Fate::Failed, DB::Dialect::fate),
         }
     }
 }
@@ -149,7 +149,7 @@ fn database_error(error: &BarrierError) -> Option<&sqlx::Error> {
 
 /// A claim that waits too long has done nothing.
 pub(super) fn claim_error<DB: GuardRows>(error: sqlx::Error) -> BarrierError {
-    match DB::fate(&error) {
+    match DB::Dialect::fate(&error) {
         Fate::Busy => BarrierError::Unavailable(error),
         Fate::TakenBack | Fate::Lost | Fate::Failed => BarrierError::Database(error),
     }
@@ -168,12 +168,12 @@ where
 {
     let unavailable = |error| Stopped::Inside(BarrierError::Unavailable(error));
     let mut db = pool.acquire().await.map_err(unavailable)?;
-    let begin = DB::BEGIN.into_sql_str();
+    let begin = DB::Dialect::BEGIN.into_sql_str();
     let work = async {
         let tx = db.begin_with(begin).await.map_err(unavailable)?;
         through(tx, identity, business).await
     };
-    let ended = match DB::TRANSACTION_MAX {
+    let ended = match DB::Dialect::TRANSACTION_MAX {
         None => work.await,
         // What is dropped half-way here is dropped together with its connection.
         Some(max) => tokio::time::timeout(max, work).await.unwrap_or(Err(Stopped::OutOfTime)),

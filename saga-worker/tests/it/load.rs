@@ -1,7 +1,7 @@
 //! Bounds under load: sagas at once, calls to the store.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -59,7 +59,12 @@ async fn a_thousand_waiting_sagas_and_an_idle_worker_make_few_calls_to_the_store
 #[tokio::test(start_paused = true)]
 async fn a_full_worker_makes_few_calls_to_the_store_for_room() {
     let world = World::new();
-    world.desk.always("reserve", ACTION, Behave::Slow(Duration::from_millis(100)));
+    // No two of them end at the same moment.
+    let calls = AtomicU64::new(0);
+    world.desk.script("reserve", ACTION, move |_| {
+        let ms = 100 + calls.fetch_add(1, Ordering::SeqCst) * 7 % 100;
+        Behave::Slow(Duration::from_millis(ms))
+    });
     let access = world.access();
     let worker = world.builder(&access).concurrency_max(64).start().await.unwrap();
     let client = world.client();

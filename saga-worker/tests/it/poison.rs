@@ -118,10 +118,11 @@ async fn a_saga_that_can_neither_be_loaded_nor_let_go_of_is_taken_up_as_soon_as_
     let fails = |op: &str| matches!(op, "load" | "release");
     access.plan(move |op| fails(op).then_some(Fault::Before));
     let _worker = world.builder(&access).start().await.unwrap();
-    sleep(Duration::from_secs(40)).await;
+    // Not when all strays are looked for anyway, once in a lease.
+    sleep(Duration::from_secs(41)).await;
     access.heal();
     assert_eq!(verdict(&started).await, Verdict::Completed);
-    assert!(world.clock.elapsed() < Duration::from_secs(50), "{:?}", world.clock.elapsed());
+    assert!(world.clock.elapsed() < Duration::from_secs(46), "{:?}", world.clock.elapsed());
 }
 
 #[tokio::test(start_paused = true)]

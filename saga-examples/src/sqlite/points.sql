@@ -1,5 +1,5 @@
 -- frozen -> unfrozen
-CREATE TABLE IF NOT EXISTS freeze (
+CREATE TABLE IF NOT EXISTS frozen_points (
     id       INTEGER PRIMARY KEY,
     saga_id  TEXT    NOT NULL,
     customer TEXT    NOT NULL,

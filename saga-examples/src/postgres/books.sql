@@ -1,0 +1,21 @@
+-- Of several processes that meet a new database at once, one creates and the others wait.
+SELECT pg_advisory_xact_lock(hashtext(current_schema()));
+
+-- What there is: the free balance of each account, and what sagas hold of it.
+CREATE TABLE IF NOT EXISTS account (
+    name    TEXT   PRIMARY KEY,
+    opening BIGINT NOT NULL,
+    balance BIGINT NOT NULL,
+    held    BIGINT NOT NULL
+) WITH (fillfactor = 50);
+
+-- What happened: one row per effect, never updated, never deleted.
+CREATE TABLE IF NOT EXISTS movement (
+    id      BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    saga_id TEXT   NOT NULL,
+    step    TEXT   NOT NULL,
+    op      TEXT   NOT NULL CHECK (op IN ('action', 'compensation')),
+    account TEXT   NOT NULL REFERENCES account (name),
+    -- Always positive; an action moves it from balance to held, a compensation back.
+    amount  BIGINT NOT NULL CHECK (amount > 0)
+);

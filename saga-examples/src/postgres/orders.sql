@@ -1,0 +1,7 @@
+-- An order stands here once it is confirmed; until then its saga tells where it is.
+CREATE TABLE IF NOT EXISTS confirmed_order (
+    saga_id TEXT PRIMARY KEY,
+    number  TEXT NOT NULL
+);
+
+INSERT INTO account (name, opening, balance, held) VALUES ('orders', 0, 0, 0) ON CONFLICT DO NOTHING;

@@ -1,0 +1,177 @@
+//! SQL for either database: business code is written once, in the words that both understand.
+//!
+//! A service that knows its database needs nothing of this: it writes `sqlx::query(..)` with the
+//! connection that the barrier hands it.
+
+use saga_participant::GuardRows;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{FromRow, PgConnection, Postgres, Sqlite, SqliteConnection};
+
+/// The tables of a service, in the words of each database. Creating them again changes nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct Schema {
+    /// For SQLite.
+    pub sqlite: &'static str,
+    /// For PostgreSQL.
+    pub postgres: &'static str,
+}
+
+/// A value of a `$1` in a statement.
+#[derive(Debug, Clone, Copy)]
+pub enum Value<'a> {
+    /// Text.
+    Text(&'a str),
+    /// A number.
+    Number(i64),
+}
+
+impl<'a> From<&'a str> for Value<'a> {
+    fn from(text: &'a str) -> Self {
+        Value::Text(text)
+    }
+}
+
+impl<'a> From<&'a String> for Value<'a> {
+    fn from(text: &'a String) -> Self {
+        Value::Text(text)
+    }
+}
+
+impl From<i64> for Value<'_> {
+    fn from(number: i64) -> Self {
+        Value::Number(number)
+    }
+}
+
+impl From<u32> for Value<'_> {
+    fn from(number: u32) -> Self {
+        Value::Number(number.into())
+    }
+}
+
+/// What is read from either database: a tuple of `i64`, `String` and options of them.
+pub trait Record:
+    for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin
+{
+}
+
+impl<R> Record for R where
+    R: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin
+{
+}
+
+/// A database that the services can run on.
+pub trait Sql: GuardRows {
+    /// Begins a transaction that creates tables.
+    const BEGIN: &'static str;
+    /// Begins a transaction that reads the database as of one instant.
+    const BEGIN_SNAPSHOT: &'static str;
+
+    /// The schema in the words of this database.
+    fn words(schema: Schema) -> &'static str;
+
+    /// Runs statements without values.
+    fn run(
+        db: &mut Self::Connection,
+        statements: &'static str,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
+    /// Runs a statement and returns how many rows it changed.
+    fn execute(
+        db: &mut Self::Connection,
+        statement: &'static str,
+        values: &[Value<'_>],
+    ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+
+    /// Runs a statement and returns its rows.
+    fn fetch<R: Record>(
+        db: &mut Self::Connection,
+        statement: &'static str,
+        values: &[Value<'_>],
+    ) -> impl Future<Output = Result<Vec<R>, sqlx::Error>> + Send;
+
+    /// Runs a statement and returns its first row, if it has one.
+    fn fetch_optional<R: Record>(
+        db: &mut Self::Connection,
+        statement: &'static str,
+        values: &[Value<'_>],
+    ) -> impl Future<Output = Result<Option<R>, sqlx::Error>> + Send {
+        let rows = Self::fetch(db, statement, values);
+        async move { Ok(rows.await?.into_iter().next()) }
+    }
+
+    /// Runs a statement and returns its first row.
+    ///
+    /// # Errors
+    /// [`sqlx::Error::RowNotFound`] when there is none.
+    fn fetch_one<R: Record>(
+        db: &mut Self::Connection,
+        statement: &'static str,
+        values: &[Value<'_>],
+    ) -> impl Future<Output = Result<R, sqlx::Error>> + Send {
+        let row = Self::fetch_optional(db, statement, values);
+        async move { row.await?.ok_or(sqlx::Error::RowNotFound) }
+    }
+}
+
+/// Gives the values to a query; a macro because the two kinds of query have nothing in common.
+macro_rules! bind {
+    ($query:expr, $values:expr) => {{
+        let mut query = $query;
+        for value in $values {
+            query = match *value {
+                Value::Text(text) => query.bind(text.to_owned()),
+                Value::Number(number) => query.bind(number),
+            };
+        }
+        query
+    }};
+}
+
+/// What is the same but for the types.
+macro_rules! statements {
+    ($connection:ty) => {
+        async fn run(db: &mut $connection, statements: &'static str) -> Result<(), sqlx::Error> {
+            sqlx::raw_sql(statements).execute(db).await.map(drop)
+        }
+
+        async fn execute(
+            db: &mut $connection,
+            statement: &'static str,
+            values: &[Value<'_>],
+        ) -> Result<u64, sqlx::Error> {
+            Ok(bind!(sqlx::query(statement), values).execute(db).await?.rows_affected())
+        }
+
+        async fn fetch<R: Record>(
+            db: &mut $connection,
+            statement: &'static str,
+            values: &[Value<'_>],
+        ) -> Result<Vec<R>, sqlx::Error> {
+            bind!(sqlx::query_as(statement), values).fetch_all(db).await
+        }
+    };
+}
+
+impl Sql for Sqlite {
+    const BEGIN: &'static str = "BEGIN IMMEDIATE";
+    const BEGIN_SNAPSHOT: &'static str = "BEGIN";
+
+    fn words(schema: Schema) -> &'static str {
+        schema.sqlite
+    }
+
+    statements!(SqliteConnection);
+}
+
+impl Sql for Postgres {
+    const BEGIN: &'static str = "BEGIN";
+    const BEGIN_SNAPSHOT: &'static str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+
+    fn words(schema: Schema) -> &'static str {
+        schema.postgres
+    }
+
+    statements!(PgConnection);
+}
