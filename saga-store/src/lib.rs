@@ -1,8 +1,8 @@
 //! Durable stores of the Saga engine.
 //!
-//! [`connect`] opens the store that a URL names. There is one so far, [`SqliteStore`]: a
-//! database in a single file, with nothing to install and nothing to administer. Several
-//! processes on one machine may share the file.
+//! [`connect`] opens the store that a URL names. `SqliteStore` is a database in a single file,
+//! with nothing to install and nothing to administer; several processes on one machine may share
+//! it. With the feature `postgres` there is `PostgresStore`, for workers on many machines.
 //!
 //! ```
 //! # tokio::runtime::Runtime::new()?.block_on(async {

@@ -57,7 +57,8 @@ pub struct Started {
     pub(super) watch: Option<Watch>,
 }
 
-/// Why a saga was not started. Nothing was stored.
+/// Why a saga was not started. Nothing was stored, except perhaps after [`StartError::Store`]:
+/// then the outcome is unknown, and repeating the start is safe only under the same key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
     /// Nobody registered the definition.

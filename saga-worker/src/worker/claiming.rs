@@ -64,9 +64,9 @@ enum Polled {
 async fn poll(runtime: &Arc<Runtime>, tenure: &Arc<Tenure>) -> Result<Polled, StoreError> {
     runtime.due.forget_until(runtime.now());
     if runtime.strays_wanted() {
-        drive_strays(runtime, tenure).await?;
+        unless_unreadable(drive_strays(runtime, tenure).await)?;
     }
-    ring_for_commands(runtime, tenure).await?;
+    unless_unreadable(ring_for_commands(runtime, tenure).await)?;
     let mut permits = permits(runtime);
     let wanted = permits.len();
     if wanted == 0 {
@@ -83,6 +83,17 @@ async fn poll(runtime: &Arc<Runtime>, tenure: &Arc<Tenure>) -> Result<Polled, St
         drive(runtime, tenure, row, permit);
     }
     Ok(if found == wanted { Polled::Full } else { Polled::Drained })
+}
+
+/// One row that nobody can read must not keep a worker from claiming all the others.
+fn unless_unreadable(looked: Result<(), StoreError>) -> Result<(), StoreError> {
+    match looked {
+        Err(error @ StoreError::Corrupt(_)) => {
+            tracing::error!(%error, "passing over what cannot be read");
+            Ok(())
+        }
+        looked => looked,
+    }
 }
 
 fn permits(runtime: &Runtime) -> Vec<OwnedSemaphorePermit> {
