@@ -69,6 +69,7 @@ impl Takeover {
     async fn prepare(&self) -> Result<Option<(Definition, Saga)>, StoreError> {
         if self.row.claims > self.runtime.options.losses_max {
             // Nobody who tried got as far as a single append: do not even replay it.
+            self.refuse_commands("worker after worker died while replaying it").await?;
             self.mark_stuck(StuckReason::Poison { losses: self.row.claims - 1 }).await?;
             return Ok(None);
         }
@@ -100,11 +101,8 @@ impl Takeover {
 
     /// Nobody can say what a damaged log asks for: refuses every command and gets it stuck.
     async fn give_up(&self, why: String) -> Result<(), StoreError> {
+        self.refuse_commands(&why).await?;
         let (store, id) = (&self.runtime.store, self.row.id);
-        for command in store.commands(id).await? {
-            let refused = CommandAnswer::Refused(Refusal::LogDamaged { why: why.clone() });
-            store.answer(id, &command.request_id, &refused).await?;
-        }
         let reason = StuckReason::LogDamaged { why };
         let known = match &self.row.summary.wait {
             Some(WaitReason::Stuck { code, .. }) => code == reason.code(),
@@ -114,6 +112,16 @@ impl Takeover {
             return store.release(id, self.tenure.worker, self.row.epoch, None).await;
         }
         self.mark_stuck(reason).await
+    }
+
+    /// Answers what waits in the inbox: an unanswered command would make the saga due at once.
+    async fn refuse_commands(&self, why: &str) -> Result<(), StoreError> {
+        let (store, id) = (&self.runtime.store, self.row.id);
+        for command in store.commands(id).await? {
+            let refused = CommandAnswer::Refused(Refusal::LogDamaged { why: why.to_owned() });
+            store.answer(id, &command.request_id, &refused).await?;
+        }
+        Ok(())
     }
 
     /// Appends that the saga is stuck, without replaying what cannot be replayed.
