@@ -51,6 +51,6 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     }
     let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
     Err(StoreError::Unusable(format!(
-        "the URL of the store begins with {scheme:?}: this build knows sqlite://path/to/saga.db"
+        "the URL of the store begins with {scheme:?}: expected sqlite://path/to/saga.db, or postgres://user@host/database with the feature `postgres` of saga-store"
     )))
 }

@@ -23,7 +23,7 @@ pub enum CommandError {
     },
     /// Another command was submitted under this request id.
     #[error(
-        "request id {request_id:?} was used before for another command on saga {id}: use a new one"
+        "request id \"{request_id}\" was used before for another command on saga {id}: use a new one"
     )]
     Conflict {
         /// The saga.

@@ -80,7 +80,7 @@ pub enum StartError {
     Traceparent(String),
     /// The key was used before with another input.
     #[error(
-        "idempotency key {key:?} was used before with another input, for saga {id}: use a new key for a new {name}"
+        "idempotency key \"{key}\" was used before with another input, for saga {id}: use a new key for a new {name}"
     )]
     Conflict {
         /// The definition's name.
