@@ -10,6 +10,8 @@ mod read;
 mod sagas;
 mod schema;
 mod session;
+mod start;
+mod statement;
 mod writer;
 
 use std::sync::Arc;
@@ -78,12 +80,10 @@ impl SqliteStore {
     /// locked for more than ten seconds.
     pub async fn open(options: impl Into<SqliteOptions>) -> Result<Self, StoreError> {
         let mut options = options.into();
-        let db = options.open().await?;
+        options.prepare().await?;
         let hint = Arc::new(Hint::new(options.wal()));
-        // A connection that has to be opened anew finds the file, or something is wrong with it.
-        let session = Session::new(options.clone().create(false).to_write(), db);
-        let writer = Writer::start(session, hint.clone())?;
-        let reader = Reader::new(options.to_read());
+        let writer = Writer::start(Session::new(options.clone()), hint.clone())?;
+        let reader = Reader::new(options);
         Ok(Self { reader, writer, hint, turn: Arc::default() })
     }
 
@@ -130,6 +130,6 @@ impl SqliteStore {
         transaction: &mut SqliteConnection,
         saga: &NewSaga,
     ) -> Result<StartOutcome, StoreError> {
-        sagas::start_in(transaction, saga).await
+        start::start_in(transaction, saga).await
     }
 }

@@ -1,12 +1,13 @@
 //! Definitions as data.
 
 use async_trait::async_trait;
+use rusqlite::{Connection, Result, params};
 use saga_core::DefinitionSpec;
 use saga_core::store::{Definitions, PublishError, StoreError};
-use sqlx::{Error, SqliteConnection};
 
 use super::SqliteStore;
 use super::failure::classify;
+use super::statement::{execute, first};
 use super::writer::Change;
 use crate::row::{self, json};
 
@@ -27,10 +28,9 @@ impl Definitions for SqliteStore {
         version: u32,
     ) -> Result<Option<DefinitionSpec>, StoreError> {
         let name = name.to_owned();
-        let work = move |mut db: sqlx::pool::PoolConnection<sqlx::Sqlite>| async move {
-            let spec = stored(&mut db, &name, version).await;
+        let work = move |db: &mut Connection| {
             let what = format_args!("reading table saga_definition, row {name} v{version}");
-            let spec = spec.map_err(|error| classify(what, &error))?;
+            let spec = stored(db, &name, version).map_err(|error| classify(what, &error))?;
             spec.map(|spec| row::definition(&name, version, &spec)).transpose()
         };
         self.reader.read(work).await
@@ -38,9 +38,8 @@ impl Definitions for SqliteStore {
 
     async fn newest(&self, name: &str) -> Result<Option<DefinitionSpec>, StoreError> {
         let name = name.to_owned();
-        let work = move |mut db: sqlx::pool::PoolConnection<sqlx::Sqlite>| async move {
-            let newest = sqlx::query_as::<_, (u32, String)>(include_str!("newest.sql"));
-            let newest = newest.bind(&name).fetch_optional(&mut *db).await;
+        let work = move |db: &mut Connection| {
+            let newest = first::<(u32, String)>(db, include_str!("newest.sql"), [&name]);
             let what = format_args!("reading table saga_definition, newest of {name}");
             let newest = newest.map_err(|error| classify(what, &error))?;
             newest.map(|(version, spec)| row::definition(&name, version, &spec)).transpose()
@@ -51,32 +50,22 @@ impl Definitions for SqliteStore {
 
 struct Publish(DefinitionSpec);
 
-#[async_trait]
 impl Change for Publish {
     /// The one on record, when it has another structure.
     type Outcome = Option<String>;
 
-    async fn run(&self, db: &mut SqliteConnection) -> Result<Option<String>, Error> {
+    fn run(&self, db: &Connection) -> Result<Option<String>> {
         let Self(spec) = self;
-        let published = sqlx::query(include_str!("publish.sql"))
-            .bind(&spec.name)
-            .bind(spec.version)
-            .bind(&spec.digest().as_bytes()[..])
-            .bind(json(spec))
-            .execute(&mut *db)
-            .await?;
-        if published.rows_affected() == 1 {
-            return Ok(None);
+        let digest = spec.digest();
+        let params = params![spec.name, spec.version, digest.as_bytes(), json(spec)];
+        match execute(db, include_str!("publish.sql"), params)? {
+            1 => Ok(None),
+            _ => stored(db, &spec.name, spec.version),
         }
-        stored(db, &spec.name, spec.version).await
     }
 }
 
-async fn stored(
-    db: &mut SqliteConnection,
-    name: &str,
-    version: u32,
-) -> Result<Option<String>, Error> {
-    let spec = sqlx::query_scalar(include_str!("definition.sql")).bind(name).bind(version);
-    spec.fetch_optional(db).await
+fn stored(db: &Connection, name: &str, version: u32) -> Result<Option<String>> {
+    let spec = first(db, include_str!("definition.sql"), params![name, version])?;
+    Ok(spec.map(|(spec,)| spec))
 }

@@ -1,9 +1,11 @@
-//! What an error of the driver means to the callers of a store.
+//! What an error of a driver means to the callers of a store.
+//!
+//! Two drivers meet here: `rusqlite` runs the statements of the store, `sqlx` the migrations and
+//! what a caller starts in a transaction of its own.
 
 use std::fmt::Display;
 
 use saga_core::store::StoreError;
-use sqlx::Error;
 
 /// Primary result codes of SQLite, as in its documentation.
 const ERROR: u32 = 1;
@@ -16,16 +18,52 @@ const CANTOPEN: u32 = 14;
 const CONSTRAINT: u32 = 19;
 const NOTADB: u32 = 26;
 
+/// An error of a driver, as far as it matters here.
+pub(super) trait Fault: Display {
+    /// The primary result code: the low byte of the extended one.
+    fn code(&self) -> Option<u32>;
+
+    /// Whether a row was read, but holds something else than what was expected.
+    fn is_unreadable(&self) -> bool;
+}
+
+impl Fault for rusqlite::Error {
+    fn code(&self) -> Option<u32> {
+        Some(self.sqlite_error()?.extended_code.unsigned_abs() & 0xff)
+    }
+
+    fn is_unreadable(&self) -> bool {
+        matches!(
+            self,
+            Self::FromSqlConversionFailure(..)
+                | Self::IntegralValueOutOfRange(..)
+                | Self::InvalidColumnType(..)
+                | Self::InvalidColumnIndex(_)
+                | Self::Utf8Error(..)
+        )
+    }
+}
+
+impl Fault for sqlx::Error {
+    fn code(&self) -> Option<u32> {
+        let code: u32 = self.as_database_error()?.code()?.parse().ok()?;
+        Some(code & 0xff)
+    }
+
+    fn is_unreadable(&self) -> bool {
+        matches!(
+            self,
+            Self::ColumnDecode { .. } | Self::Decode(_) | Self::ColumnIndexOutOfBounds { .. }
+        )
+    }
+}
+
 /// Sorts an error that came up while doing `what`.
-pub(super) fn classify(what: impl Display, error: &Error) -> StoreError {
-    let unreadable = matches!(
-        error,
-        Error::ColumnDecode { .. } | Error::Decode(_) | Error::ColumnIndexOutOfBounds { .. }
-    );
-    if unreadable {
+pub(super) fn classify(what: impl Display, error: &impl Fault) -> StoreError {
+    if error.is_unreadable() {
         return StoreError::Corrupt(format!("{what}: {error}"));
     }
-    let Some(code) = code(error) else {
+    let Some(code) = error.code() else {
         return StoreError::Unavailable(format!("{what}: {error}"));
     };
     match code {
@@ -46,17 +84,11 @@ pub(super) fn classify(what: impl Display, error: &Error) -> StoreError {
 }
 
 /// Whether another connection is in the way.
-pub(super) fn is_busy(error: &Error) -> bool {
-    matches!(code(error), Some(BUSY | LOCKED))
+pub(super) fn is_busy(error: &impl Fault) -> bool {
+    matches!(error.code(), Some(BUSY | LOCKED))
 }
 
 /// Whether the file, or its folder, lets itself neither be opened nor written.
-pub(super) fn is_barred(error: &Error) -> bool {
-    matches!(code(error), Some(READONLY | CANTOPEN))
-}
-
-/// The primary result code: the low byte of the extended one.
-fn code(error: &Error) -> Option<u32> {
-    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
+pub(super) fn is_barred(error: &impl Fault) -> bool {
+    matches!(error.code(), Some(READONLY | CANTOPEN))
 }

@@ -1,11 +1,12 @@
 //! Operator commands on their way to the worker that owns the saga.
 
 use async_trait::async_trait;
+use rusqlite::{Connection, Result, params};
 use saga_core::store::{CommandAnswer, Inbox, StoreError, SubmitOutcome};
 use saga_core::{Command, IdempotencyKey, SagaId, WorkerId};
-use sqlx::{Error, SqliteConnection};
 
 use super::failure::classify;
+use super::statement::{all, execute, first};
 use super::writer::Change;
 use super::{BUCKET, SqliteStore};
 use crate::row::{self, json};
@@ -21,11 +22,11 @@ impl Inbox for SqliteStore {
         worker: WorkerId,
         limit: u32,
     ) -> Result<Vec<(SagaId, Command)>, StoreError> {
-        self.reader.read(move |mut db| async move { pending(&mut db, worker, limit).await }).await
+        self.reader.read(move |db| pending(db, worker, limit)).await
     }
 
     async fn commands(&self, id: SagaId) -> Result<Vec<Command>, StoreError> {
-        self.reader.read(move |mut db| async move { commands(&mut db, id).await }).await
+        self.reader.read(move |db| commands(db, id)).await
     }
 
     async fn answer(
@@ -44,35 +45,21 @@ struct Submit {
     command: Command,
 }
 
-#[async_trait]
 impl Change for Submit {
     type Outcome = Result<SubmitOutcome, StoreError>;
 
-    async fn run(&self, db: &mut SqliteConnection) -> Result<Self::Outcome, Error> {
+    fn run(&self, db: &Connection) -> Result<Self::Outcome> {
         let (bucket, id) = (self.id.bucket().number(), self.id.to_bytes());
-        let submitted = sqlx::query(include_str!("submit.sql"))
-            .bind(bucket)
-            .bind(&id[..])
-            .bind(self.command.request_id.as_str())
-            .bind(json(&self.command))
-            .execute(&mut *db)
-            .await?;
-        if submitted.rows_affected() == 0 {
-            let existing: Option<(String, Option<String>)> =
-                sqlx::query_as(include_str!("submit_existing.sql"))
-                    .bind(bucket)
-                    .bind(&id[..])
-                    .bind(self.command.request_id.as_str())
-                    .fetch_optional(&mut *db)
-                    .await?;
-            let outcome = self.outcome(existing);
+        let request_id = self.command.request_id.as_str();
+        let params = params![bucket, id, request_id, json(&self.command)];
+        if execute(db, include_str!("submit.sql"), params)? == 0 {
+            let params = params![bucket, id, request_id];
+            let outcome = self.outcome(first(db, include_str!("submit_existing.sql"), params)?);
             if !matches!(outcome, Ok(SubmitOutcome::Queued)) {
                 return Ok(outcome);
             }
         }
-        let woken =
-            sqlx::query(include_str!("submit_wake.sql")).bind(bucket).bind(&id[..]).execute(db);
-        woken.await?;
+        execute(db, include_str!("submit_wake.sql"), params![bucket, id])?;
         Ok(Ok(SubmitOutcome::Queued))
     }
 
@@ -104,32 +91,27 @@ struct Answer {
     answer: CommandAnswer,
 }
 
-#[async_trait]
 impl Change for Answer {
     type Outcome = ();
 
-    async fn run(&self, db: &mut SqliteConnection) -> Result<(), Error> {
-        let answered = sqlx::query(include_str!("answer.sql"))
-            .bind(self.id.bucket().number())
-            .bind(&self.id.to_bytes()[..])
-            .bind(self.request_id.as_str())
-            .bind(json(&self.answer))
-            .execute(db);
-        answered.await.map(drop)
+    fn run(&self, db: &Connection) -> Result<()> {
+        let params = params![
+            self.id.bucket().number(),
+            self.id.to_bytes(),
+            self.request_id.as_str(),
+            json(&self.answer),
+        ];
+        execute(db, include_str!("answer.sql"), params).map(drop)
     }
 }
 
-async fn pending(
-    db: &mut SqliteConnection,
+fn pending(
+    db: &Connection,
     worker: WorkerId,
     limit: u32,
 ) -> Result<Vec<(SagaId, Command)>, StoreError> {
-    let rows: Vec<(Vec<u8>, String)> = sqlx::query_as(include_str!("pending.sql"))
-        .bind(BUCKET)
-        .bind(&worker.to_bytes()[..])
-        .bind(limit)
-        .fetch_all(db)
-        .await
+    let params = params![BUCKET, worker.to_bytes(), limit];
+    let rows = all::<(Vec<u8>, String)>(db, include_str!("pending.sql"), params)
         .map_err(|error| classify("reading table saga_command", &error))?;
     let readable = rows.into_iter().map(|(id, body)| {
         let id = row::saga_id("saga_command", &id)?;
@@ -138,14 +120,10 @@ async fn pending(
     readable.collect()
 }
 
-async fn commands(db: &mut SqliteConnection, id: SagaId) -> Result<Vec<Command>, StoreError> {
-    let bodies: Vec<String> = sqlx::query_scalar(include_str!("commands.sql"))
-        .bind(id.bucket().number())
-        .bind(&id.to_bytes()[..])
-        .fetch_all(db)
-        .await
-        .map_err(|error| {
-            classify(format_args!("reading table saga_command, rows of {id}"), &error)
-        })?;
-    bodies.iter().map(|body| row::command(id, body)).collect()
+fn commands(db: &Connection, id: SagaId) -> Result<Vec<Command>, StoreError> {
+    let params = params![id.bucket().number(), id.to_bytes()];
+    let bodies = all::<(String,)>(db, include_str!("commands.sql"), params).map_err(|error| {
+        classify(format_args!("reading table saga_command, rows of {id}"), &error)
+    })?;
+    bodies.iter().map(|(body,)| row::command(id, body)).collect()
 }

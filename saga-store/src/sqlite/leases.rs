@@ -4,14 +4,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use rusqlite::{Connection, Result, params};
 use saga_core::store::{Claim, Leases, SagaRow, StoreError, WorkerCard, WorkerRow};
 use saga_core::{DefinitionRef, SagaId, Timestamp, WorkerId};
-use sqlx::{Error, SqliteConnection};
 
 use super::failure::classify;
+use super::statement::{all, execute, one};
 use super::writer::Change;
 use super::{BUCKET, SqliteStore};
-use crate::row::{self, SagaColumns, WorkerColumns, integer, json};
+use crate::row::{self, SagaColumns, integer, json};
 
 /// A worker whose lease ran out this long ago is forgotten when another one enlists.
 const WORKER_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -35,8 +36,8 @@ impl Leases for SqliteStore {
         let wanted = Wanted { claim: claim.clone(), turn };
         // A look without the lock on the file: idle workers of many processes must not contend.
         let glance = Wanted { claim: Claim { limit: claim.limit.min(1), ..claim.clone() }, turn };
-        let any = self.reader.read(move |mut db| async move {
-            let found = glance.claimable(&mut db).await;
+        let any = self.reader.read(move |db| {
+            let found = glance.claimable(db);
             found.map_err(|error| classify("looking for sagas to claim", &error))
         });
         if any.await?.is_empty() {
@@ -46,7 +47,7 @@ impl Leases for SqliteStore {
     }
 
     async fn owned(&self, worker: WorkerId) -> Result<Vec<SagaRow>, StoreError> {
-        self.reader.read(move |mut db| async move { owned(&mut db, worker).await }).await
+        self.reader.read(move |db| owned(db, worker)).await
     }
 
     async fn release(
@@ -60,7 +61,7 @@ impl Leases for SqliteStore {
     }
 
     async fn workers(&self) -> Result<Vec<WorkerRow>, StoreError> {
-        self.reader.read(|mut db| async move { workers(&mut db).await }).await
+        self.reader.read(|db| workers(db)).await
     }
 
     async fn hinted(&self) {
@@ -73,22 +74,14 @@ struct Enlist {
     ttl: Duration,
 }
 
-#[async_trait]
 impl Change for Enlist {
     type Outcome = ();
 
-    async fn run(&self, db: &mut SqliteConnection) -> Result<(), Error> {
-        sqlx::query(include_str!("forget_workers.sql"))
-            .bind(micros(WORKER_KEPT))
-            .execute(&mut *db)
-            .await?;
-        let enlisted = sqlx::query(include_str!("enlist.sql"))
-            .bind(&self.worker.id.to_bytes()[..])
-            .bind(&self.worker.name)
-            .bind(json(&self.worker.definitions))
-            .bind(micros(self.ttl))
-            .execute(db);
-        enlisted.await.map(drop)
+    fn run(&self, db: &Connection) -> Result<()> {
+        execute(db, include_str!("forget_workers.sql"), [micros(WORKER_KEPT)])?;
+        let WorkerCard { id, name, definitions } = &self.worker;
+        let params = params![id.to_bytes(), name, json(definitions), micros(self.ttl)];
+        execute(db, include_str!("enlist.sql"), params).map(drop)
     }
 }
 
@@ -97,16 +90,12 @@ struct Renew {
     ttl: Duration,
 }
 
-#[async_trait]
 impl Change for Renew {
     type Outcome = bool;
 
-    async fn run(&self, db: &mut SqliteConnection) -> Result<bool, Error> {
-        let renewed = sqlx::query(include_str!("renew.sql"))
-            .bind(&self.worker.to_bytes()[..])
-            .bind(micros(self.ttl))
-            .execute(db);
-        Ok(renewed.await?.rows_affected() == 1)
+    fn run(&self, db: &Connection) -> Result<bool> {
+        let params = params![self.worker.to_bytes(), micros(self.ttl)];
+        Ok(execute(db, include_str!("renew.sql"), params)? == 1)
     }
 }
 
@@ -114,16 +103,13 @@ struct Retire {
     worker: WorkerId,
 }
 
-#[async_trait]
 impl Change for Retire {
     type Outcome = ();
 
-    async fn run(&self, db: &mut SqliteConnection) -> Result<(), Error> {
+    fn run(&self, db: &Connection) -> Result<()> {
         let worker = self.worker.to_bytes();
-        sqlx::query(include_str!("retire.sql")).bind(&worker[..]).execute(&mut *db).await?;
-        let handed_back =
-            sqlx::query(include_str!("hand_back.sql")).bind(BUCKET).bind(&worker[..]).execute(db);
-        handed_back.await.map(drop)
+        execute(db, include_str!("retire.sql"), [worker])?;
+        execute(db, include_str!("hand_back.sql"), params![BUCKET, worker]).map(drop)
     }
 
     fn makes_due(&self, (): &()) -> bool {
@@ -139,63 +125,45 @@ struct Wanted {
 
 impl Wanted {
     /// The ids of sagas that may be claimed: first those that were lost, then those due.
-    async fn claimable(&self, db: &mut SqliteConnection) -> Result<Vec<Vec<u8>>, Error> {
+    fn claimable(&self, db: &Connection) -> Result<Vec<Id>> {
         let Claim { worker, definitions, limit } = &self.claim;
-        let alive: bool = sqlx::query_scalar(include_str!("lease_alive.sql"))
-            .bind(&worker.to_bytes()[..])
-            .fetch_one(&mut *db)
-            .await?;
+        let (alive,): (bool,) = one(db, include_str!("lease_alive.sql"), [worker.to_bytes()])?;
         if !alive {
             return Ok(Vec::new());
         }
-        let mut ids: Vec<Vec<u8>> = sqlx::query_scalar(include_str!("claimable_lost.sql"))
-            .bind(BUCKET)
-            .bind(json(definitions))
-            .bind(limit)
-            .fetch_all(&mut *db)
-            .await?;
+        let params = params![BUCKET, json(definitions), limit];
+        let mut ids = all(db, include_str!("claimable_lost.sql"), params)?;
         let (later, first) = definitions.split_at(self.turn % definitions.len().max(1));
         for definition in first.iter().chain(later) {
             let room = *limit as usize - ids.len();
             if room > 0 {
-                ids.extend(due(db, definition, room).await?);
+                ids.extend(due(db, definition, room)?);
             }
         }
         Ok(ids)
     }
 }
 
-async fn due(
-    db: &mut SqliteConnection,
-    definition: &DefinitionRef,
-    limit: usize,
-) -> Result<Vec<Vec<u8>>, Error> {
-    sqlx::query_scalar(include_str!("claimable_due.sql"))
-        .bind(BUCKET)
-        .bind(&definition.name)
-        .bind(definition.version)
-        .bind(&definition.digest.as_bytes()[..])
-        .bind(integer(limit as u64))
-        .fetch_all(db)
-        .await
+/// The bytes of an id, as a row of one column.
+type Id = (Vec<u8>,);
+
+fn due(db: &Connection, definition: &DefinitionRef, limit: usize) -> Result<Vec<Id>> {
+    let DefinitionRef { name, version, digest } = definition;
+    let params = params![BUCKET, name, version, digest.as_bytes(), integer(limit as u64)];
+    all(db, include_str!("claimable_due.sql"), params)
 }
 
-#[async_trait]
 impl Change for Wanted {
     type Outcome = Vec<SagaRow>;
 
-    async fn run(&self, db: &mut SqliteConnection) -> Result<Vec<SagaRow>, Error> {
-        let ids = self.claimable(db).await?;
+    fn run(&self, db: &Connection) -> Result<Vec<SagaRow>> {
+        let ids = self.claimable(db)?;
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let ids: Vec<String> = ids.iter().map(|id| row::hex(id)).collect();
-        let claimed: Vec<SagaColumns> = sqlx::query_as(include_str!("claim.sql"))
-            .bind(BUCKET)
-            .bind(&self.claim.worker.to_bytes()[..])
-            .bind(json(&ids))
-            .fetch_all(db)
-            .await?;
+        let ids: Vec<String> = ids.iter().map(|(id,)| row::hex(id)).collect();
+        let params = params![BUCKET, self.claim.worker.to_bytes(), json(&ids)];
+        let claimed = all::<SagaColumns>(db, include_str!("claim.sql"), params)?;
         // One unreadable row must not keep a worker from the readable ones. It stays with this
         // worker, which does nothing with it.
         let readable = claimed.into_iter().map(row::saga).filter_map(|row| {
@@ -213,19 +181,18 @@ struct Release {
     next_wake_at: Option<Timestamp>,
 }
 
-#[async_trait]
 impl Change for Release {
     type Outcome = bool;
 
-    async fn run(&self, db: &mut SqliteConnection) -> Result<bool, Error> {
-        let released = sqlx::query(include_str!("release.sql"))
-            .bind(self.id.bucket().number())
-            .bind(&self.id.to_bytes()[..])
-            .bind(&self.worker.to_bytes()[..])
-            .bind(integer(self.epoch))
-            .bind(self.next_wake_at.map(|at| at.as_micros()))
-            .execute(db);
-        Ok(released.await?.rows_affected() == 1)
+    fn run(&self, db: &Connection) -> Result<bool> {
+        let params = params![
+            self.id.bucket().number(),
+            self.id.to_bytes(),
+            self.worker.to_bytes(),
+            integer(self.epoch),
+            self.next_wake_at.map(|at| at.as_micros()),
+        ];
+        Ok(execute(db, include_str!("release.sql"), params)? == 1)
     }
 
     fn makes_due(&self, released: &bool) -> bool {
@@ -233,20 +200,14 @@ impl Change for Release {
     }
 }
 
-async fn owned(db: &mut SqliteConnection, worker: WorkerId) -> Result<Vec<SagaRow>, StoreError> {
-    let rows: Vec<SagaColumns> = sqlx::query_as(include_str!("owned.sql"))
-        .bind(BUCKET)
-        .bind(&worker.to_bytes()[..])
-        .fetch_all(db)
-        .await
+fn owned(db: &Connection, worker: WorkerId) -> Result<Vec<SagaRow>, StoreError> {
+    let rows = all(db, include_str!("owned.sql"), params![BUCKET, worker.to_bytes()])
         .map_err(|error| classify("reading table saga", &error))?;
     rows.into_iter().map(row::saga).collect()
 }
 
-async fn workers(db: &mut SqliteConnection) -> Result<Vec<WorkerRow>, StoreError> {
-    let rows: Vec<WorkerColumns> = sqlx::query_as(include_str!("workers.sql"))
-        .fetch_all(db)
-        .await
+fn workers(db: &Connection) -> Result<Vec<WorkerRow>, StoreError> {
+    let rows = all(db, include_str!("workers.sql"), [])
         .map_err(|error| classify("reading table saga_worker", &error))?;
     rows.into_iter().map(row::worker).collect()
 }

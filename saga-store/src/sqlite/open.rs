@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rusqlite::{Connection, OpenFlags};
 use saga_core::store::StoreError;
 use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Error, SqliteConnection};
+use sqlx::{ConnectOptions, Connection as _, Error};
 
 use super::failure::{classify, is_barred, is_busy};
 use super::schema;
@@ -26,7 +27,14 @@ const READ_WAIT_MAX: Duration = Duration::from_secs(10);
 const OPEN_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The write-ahead log is cut back to this many bytes when it has been worked off.
-const WAL_BYTES_KEPT: &str = "67108864";
+const WAL_BYTES_KEPT: i64 = 67_108_864;
+
+/// Pages in the write-ahead log at which it is worked off into the file. Four times SQLite's own
+/// default: a page that changes often is then written to the file less often.
+const CHECKPOINT_PAGES: i64 = 4_000;
+
+/// Statements that a connection keeps prepared: more than there are.
+const STATEMENTS_MAX: usize = 64;
 
 /// Bytes of a page of the database file.
 const PAGE_BYTES: u64 = 4_096;
@@ -88,24 +96,39 @@ impl SqliteOptions {
         Self { size_max: Some(bytes), ..self }
     }
 
-    /// For the connections that read.
-    pub(super) fn to_read(&self) -> SqliteConnectOptions {
-        SqliteConnectOptions::new()
-            .filename(&self.path)
-            .read_only(true)
-            .busy_timeout(READ_WAIT_MAX)
-            .disable_statement_logging()
+    /// A connection that reads.
+    pub(super) fn connect_to_read(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(&self.path, flags)?;
+        db.busy_timeout(READ_WAIT_MAX)?;
+        db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        Ok(db)
     }
 
-    /// For the connection that writes.
-    pub(super) fn to_write(&self) -> SqliteConnectOptions {
+    /// A connection that writes, to a file that exists.
+    pub(super) fn connect_to_write(&self) -> rusqlite::Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let db = Connection::open_with_flags(&self.path, flags)?;
+        db.busy_timeout(BUSY_TIMEOUT)?;
+        db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        db.pragma_update(None, "synchronous", "FULL")?;
+        db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
+        db.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
+        if let Some(bytes) = self.size_max {
+            let pages = i64::try_from(bytes / PAGE_BYTES).unwrap_or(i64::MAX);
+            db.pragma_update(None, "max_page_count", pages)?;
+        }
+        Ok(db)
+    }
+
+    /// For the connection that creates the file and brings its schema up to date.
+    fn to_prepare(&self) -> SqliteConnectOptions {
         let options = SqliteConnectOptions::new()
             .filename(&self.path)
             .create_if_missing(self.create)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
-            .pragma("journal_size_limit", WAL_BYTES_KEPT)
             .disable_statement_logging();
         match self.size_max {
             Some(bytes) => options.pragma("max_page_count", (bytes / PAGE_BYTES).to_string()),
@@ -120,16 +143,16 @@ impl SqliteOptions {
         name.into()
     }
 
-    /// Opens the file for writing, checks that it can be relied on and brings its schema up to date.
-    pub(super) async fn open(&mut self) -> Result<SqliteConnection, StoreError> {
+    /// Creates the file where it may, checks that it can be relied on and brings its schema up to
+    /// date.
+    pub(super) async fn prepare(&mut self) -> Result<(), StoreError> {
         self.path = std::path::absolute(&self.path)
             .map_err(|error| StoreError::Unusable(format!("{}: {error}", self.path.display())))?;
         check_path(&self.path, self.create)?;
         let since = Instant::now();
         loop {
-            match self.try_open().await {
-                Ok(Ok(db)) => return Ok(db),
-                Ok(Err(unusable)) => return Err(unusable),
+            match self.try_prepare().await {
+                Ok(prepared) => return prepared,
                 Err(error) if is_busy(cause(&error)) && since.elapsed() < OPEN_WAIT_MAX => {
                     // Some locks are refused without a wait, so this loop makes one of its own.
                     tokio::time::sleep(Duration::from_millis(10)).await;
@@ -139,8 +162,8 @@ impl SqliteOptions {
         }
     }
 
-    async fn try_open(&self) -> Result<Result<SqliteConnection, StoreError>, Error> {
-        let mut db = self.to_write().connect().await?;
+    async fn try_prepare(&self) -> Result<Result<(), StoreError>, Error> {
+        let mut db = self.to_prepare().connect().await?;
         let version: String =
             sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut db).await?;
         let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut db).await?;
@@ -150,7 +173,8 @@ impl SqliteOptions {
         schema::migrate(&mut db).await?;
         let buckets: i64 =
             sqlx::query_scalar(include_str!("buckets.sql")).fetch_one(&mut db).await?;
-        Ok(check_buckets(&self.path, buckets).map(|()| db))
+        db.close().await?;
+        Ok(check_buckets(&self.path, buckets))
     }
 }
 

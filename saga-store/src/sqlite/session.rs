@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use rusqlite::{Connection, Result};
 use saga_core::store::StoreError;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{ConnectOptions, Connection, Error, SqliteConnection};
 
 use super::failure::{classify, is_busy};
+use super::open::SqliteOptions;
+use super::statement::{execute, one};
 
 /// How long the writer stays in line for the lock that all processes share on the file. Each
 /// wait is bounded by the connection's busy timeout; this bounds their sum.
@@ -16,71 +17,63 @@ const LOCK_WAIT_MAX: Duration = Duration::from_secs(30);
 /// was in is gone with it.
 #[derive(Debug)]
 pub(super) struct Session {
-    options: SqliteConnectOptions,
-    db: Option<SqliteConnection>,
+    options: SqliteOptions,
+    db: Option<Connection>,
     /// Moves when another connection has written.
     data_version: Option<i64>,
 }
 
 impl Session {
-    /// A session on a connection that was opened with these options.
-    pub(super) fn new(options: SqliteConnectOptions, db: SqliteConnection) -> Self {
-        Self { options, db: Some(db), data_version: None }
-    }
-
-    /// A session that will open a connection of its own.
-    pub(super) fn another(&self) -> Self {
-        Self { options: self.options.clone(), db: None, data_version: None }
+    /// A session on a file that exists. It connects when there is something to write.
+    pub(super) fn new(options: SqliteOptions) -> Self {
+        Self { options, db: None, data_version: None }
     }
 
     /// Begins a transaction that holds the lock on the file from the start, so that nothing in it
     /// can fail for want of the lock. Also tells whether others have written since the last one.
-    pub(super) async fn begin(&mut self) -> Result<(&mut SqliteConnection, bool), StoreError> {
+    pub(super) fn begin(&mut self) -> Result<(&Connection, bool), StoreError> {
         let since = Instant::now();
         let version = loop {
-            match self.try_begin().await {
+            match self.try_begin() {
                 Ok(version) => break version,
                 Err(error) if is_busy(&error) && since.elapsed() < LOCK_WAIT_MAX => {}
                 Err(error) => {
-                    self.close().await;
+                    self.close();
                     return Err(classify("beginning a transaction", &error));
                 }
             }
         };
         let before = self.data_version.replace(version);
-        let db = self.db.as_mut().expect("a transaction has begun on it");
+        let db = self.db.as_ref().expect("a transaction has begun on it");
         Ok((db, before.is_some_and(|before| before != version)))
     }
 
-    async fn try_begin(&mut self) -> Result<i64, Error> {
+    fn try_begin(&mut self) -> Result<i64> {
         let db = match &mut self.db {
             Some(db) => db,
-            closed => closed.insert(self.options.connect().await?),
+            closed => closed.insert(self.options.connect_to_write()?),
         };
-        sqlx::query_scalar("BEGIN IMMEDIATE; PRAGMA data_version").fetch_one(db).await
+        execute(db, "BEGIN IMMEDIATE", [])?;
+        one(db, "PRAGMA data_version", []).map(|(version,)| version)
     }
 
     /// Commits when all changes were made. Otherwise, or when the commit fails, nothing of the
     /// transaction remains.
-    pub(super) async fn end(&mut self, made: Result<(), Error>) -> Result<(), StoreError> {
-        let db = self.db.as_mut().expect("a transaction has begun on it");
-        let ended = match made {
-            Ok(()) => sqlx::query("COMMIT").execute(db).await.map(drop),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = ended {
+    pub(super) fn end(&mut self, made: Result<()>) -> Result<(), StoreError> {
+        let db = self.db.as_ref().expect("a transaction has begun on it");
+        if let Err(error) = made.and_then(|()| execute(db, "COMMIT", [])) {
             tracing::warn!(%error, "a transaction failed; its connection is replaced");
-            self.close().await;
+            self.close();
             return Err(classify("writing", &error));
         }
         Ok(())
     }
 
     /// Closes the connection, which rolls back what was not committed.
-    pub(super) async fn close(&mut self) {
+    pub(super) fn close(&mut self) {
         self.data_version = None;
         if let Some(db) = self.db.take()
-            && let Err(error) = db.close().await
+            && let Err((_, error)) = db.close()
         {
             tracing::warn!(%error, "the database connection did not close cleanly");
         }

@@ -8,13 +8,12 @@
 mod tests;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use async_trait::async_trait;
+use rusqlite::{Connection, Result};
 use saga_core::store::StoreError;
-use sqlx::SqliteConnection;
-use tokio::runtime::Builder;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use super::hint::Hint;
 use super::session::Session;
@@ -29,13 +28,12 @@ const BATCH_MAX: usize = 256;
 ///
 /// Conditions are part of its statements, so a change that may not happen changes nothing and
 /// says so in its outcome. It may run again after a transaction that failed.
-#[async_trait]
 pub(super) trait Change: Send + Sync + 'static {
     /// What the caller learns after the commit.
     type Outcome: Send + 'static;
 
     /// Runs the statements.
-    async fn run(&self, db: &mut SqliteConnection) -> Result<Self::Outcome, sqlx::Error>;
+    fn run(&self, db: &Connection) -> Result<Self::Outcome>;
 
     /// Whether there may be something to claim after it.
     fn makes_due(&self, outcome: &Self::Outcome) -> bool {
@@ -58,12 +56,10 @@ impl Writer {
     /// busy with something else. Nor does a transaction end half-way with the caller's runtime.
     pub(super) fn start(session: Session, hint: Arc<Hint>) -> Result<Self, StoreError> {
         let (queue, entries) = mpsc::channel(QUEUE_MAX);
-        let failed =
-            |error| StoreError::Unavailable(format!("starting the thread that writes: {error}"));
-        let runtime = Builder::new_current_thread().enable_time().build().map_err(failed)?;
-        let writer = supervise(session, hint, Arc::new(Mutex::new(entries)));
         let thread = std::thread::Builder::new().name("saga-writer".into());
-        thread.spawn(move || runtime.block_on(writer)).map_err(failed)?;
+        thread.spawn(move || write_on(session, &hint, entries)).map_err(|error| {
+            StoreError::Unavailable(format!("starting the thread that writes: {error}"))
+        })?;
         Ok(Self { queue })
     }
 
@@ -92,9 +88,8 @@ fn broken_off() -> StoreError {
 }
 
 /// A change in line, with the one who waits for it.
-#[async_trait]
 trait Entry: Send {
-    async fn run(&mut self, db: &mut SqliteConnection) -> Result<(), sqlx::Error>;
+    fn run(&mut self, db: &Connection) -> Result<()>;
 
     fn makes_due(&self) -> bool;
 
@@ -107,10 +102,9 @@ struct Queued<C: Change> {
     reply: oneshot::Sender<Result<C::Outcome, StoreError>>,
 }
 
-#[async_trait]
 impl<C: Change> Entry for Queued<C> {
-    async fn run(&mut self, db: &mut SqliteConnection) -> Result<(), sqlx::Error> {
-        self.outcome = Some(self.change.run(db).await?);
+    fn run(&mut self, db: &Connection) -> Result<()> {
+        self.outcome = Some(self.change.run(db)?);
         Ok(())
     }
 
@@ -126,39 +120,29 @@ impl<C: Change> Entry for Queued<C> {
     }
 }
 
-type Entries = mpsc::Receiver<Box<dyn Entry>>;
-
-/// Keeps a writer going: when a change panics, those of its batch are answered by the fall of
-/// their channels, and a new writer takes the queue over.
-async fn supervise(mut session: Session, hint: Arc<Hint>, entries: Arc<Mutex<Entries>>) {
-    loop {
-        let spare = session.another();
-        let writer = tokio::spawn(write_on(session, hint.clone(), entries.clone()));
-        match writer.await {
-            Err(error) if error.is_panic() => tracing::error!(%error, "the writer panicked"),
-            Ok(()) | Err(_) => return,
-        }
-        session = spare;
-    }
-}
-
-async fn write_on(mut session: Session, hint: Arc<Hint>, entries: Arc<Mutex<Entries>>) {
-    let mut entries = entries.lock().await;
+/// Writes until the last handle is dropped. When a change panics, those of its batch are answered
+/// by the fall of their channels, and the writer goes on with a connection of a known state.
+fn write_on(mut session: Session, hint: &Hint, mut entries: mpsc::Receiver<Box<dyn Entry>>) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
-    while entries.recv_many(&mut batch, BATCH_MAX).await > 0 {
-        settle(&mut session, &hint, &mut batch).await;
+    while entries.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+        let settled = catch_unwind(AssertUnwindSafe(|| settle(&mut session, hint, &mut batch)));
+        if settled.is_err() {
+            tracing::error!("a change panicked; its batch was not made");
+            session.close();
+            batch.clear();
+        }
     }
-    session.close().await;
+    session.close();
 }
 
 /// Makes the changes of a batch durable and answers all who wait for them.
 ///
 /// When the transaction fails, each change is tried again in one of its own, so that one which
 /// cannot be made does not take the others with it.
-async fn settle(session: &mut Session, hint: &Hint, batch: &mut Vec<Box<dyn Entry>>) {
-    match transact(session, hint, batch).await {
+fn settle(session: &mut Session, hint: &Hint, batch: &mut Vec<Box<dyn Entry>>) {
+    match transact(session, hint, batch) {
         Ok(()) => batch.drain(..).for_each(|entry| entry.answer(Ok(()))),
-        Err(Trouble::Changes(_)) if batch.len() > 1 => settle_singly(session, hint, batch).await,
+        Err(Trouble::Changes(_)) if batch.len() > 1 => settle_singly(session, hint, batch),
         Err(trouble) => {
             let error = trouble.into_error();
             batch.drain(..).for_each(|entry| entry.answer(Err(error.clone())));
@@ -166,12 +150,12 @@ async fn settle(session: &mut Session, hint: &Hint, batch: &mut Vec<Box<dyn Entr
     }
 }
 
-async fn settle_singly(session: &mut Session, hint: &Hint, batch: &mut Vec<Box<dyn Entry>>) {
+fn settle_singly(session: &mut Session, hint: &Hint, batch: &mut Vec<Box<dyn Entry>>) {
     // Once no transaction can be begun any more, nobody has to wait for that again.
     let mut barred = None;
     for mut entry in batch.drain(..) {
         let alone = match &barred {
-            None => transact(session, hint, std::slice::from_mut(&mut entry)).await,
+            None => transact(session, hint, std::slice::from_mut(&mut entry)),
             Some(error) => Err(Trouble::Begin(StoreError::clone(error))),
         };
         if let Err(Trouble::Begin(error)) = &alone {
@@ -181,21 +165,15 @@ async fn settle_singly(session: &mut Session, hint: &Hint, batch: &mut Vec<Box<d
     }
 }
 
-async fn transact(
+fn transact(
     session: &mut Session,
     hint: &Hint,
     batch: &mut [Box<dyn Entry>],
 ) -> Result<(), Trouble> {
-    let (db, written_by_others) = session.begin().await.map_err(Trouble::Begin)?;
+    let (db, written_by_others) = session.begin().map_err(Trouble::Begin)?;
     let writing = hint.writing();
-    let mut made = Ok(());
-    for entry in batch.iter_mut() {
-        made = entry.run(db).await;
-        if made.is_err() {
-            break;
-        }
-    }
-    session.end(made).await.map_err(Trouble::Changes)?;
+    let made = batch.iter_mut().try_for_each(|entry| entry.run(db));
+    session.end(made).map_err(Trouble::Changes)?;
     drop(writing);
     if written_by_others || batch.iter().any(|entry| entry.makes_due()) {
         hint.give();

@@ -1,62 +1,59 @@
 //! What the writer does with changes that are slow, impossible or faulty.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
-use sqlx::ConnectOptions;
-use sqlx::sqlite::SqliteConnectOptions;
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::*;
 use crate::SqliteOptions;
+use crate::sqlite::statement::{all, execute};
 
 /// A writer on a fresh file with a table of numbers.
-async fn writer() -> (Writer, SqliteConnectOptions, TempDir) {
+async fn writer() -> (Writer, SqliteOptions, TempDir) {
     let folder = TempDir::new().expect("a temporary folder");
     let mut options = SqliteOptions::new(folder.path().join("saga.db"));
-    let mut db = options.open().await.expect("a database");
-    sqlx::query("CREATE TABLE number (n INTEGER PRIMARY KEY)")
-        .execute(&mut db)
-        .await
-        .expect("made");
-    let session = Session::new(options.to_write(), db);
-    let writer = Writer::start(session, Arc::new(Hint::new(options.wal()))).expect("a thread");
-    (writer, options.to_read(), folder)
+    options.prepare().await.expect("a database");
+    let db = options.connect_to_write().expect("the file opens");
+    execute(&db, "CREATE TABLE number (n INTEGER PRIMARY KEY)", []).expect("made");
+    let hint = Arc::new(Hint::new(options.wal()));
+    let writer = Writer::start(Session::new(options.clone()), hint).expect("a thread");
+    (writer, options, folder)
 }
 
-async fn numbers(options: &SqliteConnectOptions) -> Vec<i64> {
-    let mut db = options.connect().await.expect("the file opens");
-    sqlx::query_scalar("SELECT n FROM number ORDER BY n").fetch_all(&mut db).await.expect("a read")
+fn numbers(options: &SqliteOptions) -> Vec<i64> {
+    let db = options.connect_to_read().expect("the file opens");
+    let rows = all::<(i64,)>(&db, "SELECT n FROM number ORDER BY n", []).expect("a read");
+    rows.into_iter().map(|(n,)| n).collect()
 }
 
 /// Inserts a number, which fails when it is there already.
 struct Insert(i64);
 
-#[async_trait]
 impl Change for Insert {
     type Outcome = i64;
 
-    async fn run(&self, db: &mut SqliteConnection) -> Result<i64, sqlx::Error> {
-        sqlx::query("INSERT INTO number VALUES (?1)").bind(self.0).execute(db).await?;
+    fn run(&self, db: &Connection) -> Result<i64> {
+        execute(db, "INSERT INTO number VALUES (?1)", [self.0])?;
         Ok(self.0)
     }
 }
 
 /// Keeps the writer busy from when it says so until it is told to go on.
-#[derive(Clone, Default)]
 struct Gate {
     entered: Arc<Notify>,
-    open: Arc<Notify>,
+    open: Mutex<Receiver<()>>,
 }
 
-#[async_trait]
 impl Change for Gate {
     type Outcome = ();
 
-    async fn run(&self, _: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    fn run(&self, _: &Connection) -> Result<()> {
         self.entered.notify_one();
-        self.open.notified().await;
+        self.open.lock().expect("nobody panics with it").recv().expect("to be told");
         Ok(())
     }
 }
@@ -64,11 +61,10 @@ impl Change for Gate {
 /// Counts how often changes have run.
 struct Count(Arc<AtomicUsize>);
 
-#[async_trait]
 impl Change for Count {
     type Outcome = ();
 
-    async fn run(&self, _: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    fn run(&self, _: &Connection) -> Result<()> {
         self.0.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
@@ -76,22 +72,23 @@ impl Change for Count {
 
 struct Panic;
 
-#[async_trait]
 impl Change for Panic {
     type Outcome = ();
 
-    async fn run(&self, _: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    fn run(&self, _: &Connection) -> Result<()> {
         panic!("a fault in a change")
     }
 }
 
-/// Has a writer occupied, so that what follows queues up, until the answer is notified.
-async fn occupied(writer: &Writer) -> Arc<Notify> {
-    let (busy, gate) = (writer.clone(), Gate::default());
-    let change = gate.clone();
-    tokio::spawn(async move { busy.write(change).await });
-    gate.entered.notified().await;
-    gate.open
+/// Has a writer occupied, so that what follows queues up, until something is sent.
+async fn occupied(writer: &Writer) -> Sender<()> {
+    let (told, open) = channel();
+    let entered = Arc::new(Notify::new());
+    let gate = Gate { entered: entered.clone(), open: Mutex::new(open) };
+    let busy = writer.clone();
+    tokio::spawn(async move { busy.write(gate).await });
+    entered.notified().await;
+    told
 }
 
 async fn until(condition: impl Fn() -> bool) {
@@ -110,7 +107,7 @@ async fn changes_that_queue_up_during_a_commit_share_the_next_one() {
         callers.spawn(async move { writer.write(change).await });
     }
     until(|| writer.queue.capacity() == QUEUE_MAX - 100).await;
-    gate.notify_one();
+    gate.send(()).expect("the writer waits");
     callers.join_next().await.expect("callers").expect("no panic").expect("an answer");
     assert_eq!(ran.load(Ordering::SeqCst), 100, "all have run when the first is answered");
     callers.join_all().await;
@@ -127,11 +124,11 @@ async fn a_change_that_cannot_be_made_does_not_take_the_others_of_its_batch_with
         callers.spawn(async move { (n, writer.write(Insert(n)).await) });
     }
     until(|| writer.queue.capacity() == QUEUE_MAX - 5).await;
-    gate.notify_one();
+    gate.send(()).expect("the writer waits");
     for (n, outcome) in callers.join_all().await {
         assert_eq!(outcome.is_ok(), n != 3, "{outcome:?}");
     }
-    assert_eq!(numbers(&options).await, [1, 2, 3, 4, 5]);
+    assert_eq!(numbers(&options), [1, 2, 3, 4, 5]);
 }
 
 #[tokio::test]
@@ -142,12 +139,12 @@ async fn a_change_that_panics_hangs_nobody_and_the_writer_goes_on() {
     let faulty = tokio::spawn(async move { first.write(Panic).await });
     let beside = tokio::spawn(async move { second.write(Insert(1)).await.map(drop) });
     until(|| writer.queue.capacity() == QUEUE_MAX - 2).await;
-    gate.notify_one();
+    gate.send(()).expect("the writer waits");
     for caller in [faulty, beside] {
         let outcome = caller.await.expect("the panic stays with the writer");
         assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
     }
-    assert_eq!(numbers(&options).await, [0; 0], "nothing of the batch was made");
+    assert_eq!(numbers(&options), [0; 0], "nothing of the batch was made");
     assert_eq!(writer.write(Insert(2)).await, Ok(2));
 }
 
@@ -160,9 +157,9 @@ async fn a_change_whose_caller_has_gone_is_made_all_the_same() {
     until(|| writer.queue.capacity() == QUEUE_MAX - 1).await;
     caller.abort();
     caller.await.expect_err("the caller has gone");
-    gate.notify_one();
+    gate.send(()).expect("the writer waits");
     assert_eq!(writer.write(Insert(2)).await, Ok(2));
-    assert_eq!(numbers(&options).await, [1, 2]);
+    assert_eq!(numbers(&options), [1, 2]);
 }
 
 #[tokio::test]
@@ -175,11 +172,11 @@ async fn a_full_queue_makes_callers_wait_and_loses_nothing() {
         callers.spawn(async move { writer.write(Insert(n)).await });
     }
     until(|| writer.queue.capacity() == 0).await;
-    gate.notify_one();
+    gate.send(()).expect("the writer waits");
     for outcome in callers.join_all().await {
         outcome.expect("an answer");
     }
-    assert_eq!(numbers(&options).await.len(), QUEUE_MAX + 50);
+    assert_eq!(numbers(&options).len(), QUEUE_MAX + 50);
 }
 
 #[test]
@@ -192,7 +189,7 @@ fn a_runtime_that_ends_does_not_take_a_change_with_it() {
     first.spawn(async move { gone.write(Insert(1)).await });
     first.block_on(until(|| writer.queue.capacity() == rest - 1));
     drop(first);
-    gate.notify_one();
+    gate.send(()).expect("the writer waits");
     assert_eq!(second.block_on(writer.write(Insert(2))), Ok(2));
-    assert_eq!(second.block_on(numbers(&options)), [1, 2]);
+    assert_eq!(numbers(&options), [1, 2]);
 }
