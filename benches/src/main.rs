@@ -5,6 +5,11 @@ mod workload;
 
 use clap::{Parser, Subcommand};
 
+/// What a server would use: values cross threads on their way to the store, and the allocator of
+/// glibc spends a third of the engine's time on locks of its own there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Load tests of the Saga engine.
 #[derive(Debug, Parser)]
 struct Cli {

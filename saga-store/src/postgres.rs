@@ -71,7 +71,7 @@ impl PostgresStore {
         Ok(Self {
             lanes: Lanes::start(LANES, &connector),
             heartbeat: Lanes::start(1, &connector),
-            starts: Group::start(Starts, pinned.clone()),
+            starts: Group::start(Starts, connector.clone()),
             appends: (0..APPENDERS).map(|_| Group::start(Appends, pinned.clone())).collect(),
             hint,
             buckets,

@@ -2,7 +2,8 @@
 -- stands at the position before and its owner is still the owner, and only then the log row is
 -- added. A saga that is let go of alive although a command waits is due at once; the count of
 -- unanswered commands is on the row itself, so that a command which arrives at the same moment is
--- seen by whichever of the two comes second.
+-- seen by whichever of the two comes second. The owner is compared in a way that no index can serve:
+-- on a young table the planner would otherwise go through all that the owner has for each append.
 WITH given AS (
     SELECT *
     FROM unnest(
@@ -31,7 +32,7 @@ moved AS (
     WHERE
         saga.bucket = given.bucket
         AND saga.id = given.id
-        AND saga.owner = given.owner
+        AND saga.owner IS NOT DISTINCT FROM given.owner
         AND saga.epoch = given.epoch
         AND saga.seq = given.seq - 1
     RETURNING

@@ -17,7 +17,7 @@ use super::failure::{Remedy, classify, remedy};
 const TABLE: &str = "saga_migration";
 
 /// The newest schema this release knows.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// How long opening waits for a server that is not there yet.
 const OPEN_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -86,11 +86,15 @@ async fn migrate(db: &mut PgConnection) -> Result<(), Error> {
 }
 
 fn migrator() -> Migrator {
-    let saga_log = include_str!("../../migrations/postgres/0001_saga_log.sql");
     let simple = |version, name: &'static str, sql: &'static str| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
-    let mut migrator = Migrator::with_migrations(vec![simple(VERSION, "saga_log", saga_log)]);
+    let saga_log = include_str!("../../migrations/postgres/0001_saga_log.sql");
+    let narrow_indexes = include_str!("../../migrations/postgres/0002_narrow_indexes.sql");
+    let mut migrator = Migrator::with_migrations(vec![
+        simple(1, "saga_log", saga_log),
+        simple(VERSION, "narrow_indexes", narrow_indexes),
+    ]);
     // No session locks: behind a transaction pooler, and on databases spread over machines, they
     // do not hold.
     migrator.set_locking(false);
@@ -101,7 +105,9 @@ fn migrator() -> Migrator {
 /// Whether an error looks like another process having migrated at the same moment.
 fn is_race(error: &Error) -> bool {
     let code = error.as_database_error().and_then(|database| database.code());
-    code.is_some_and(|code| matches!(&*code, "42P07" | "23505" | "42710" | "40P01" | "40001"))
+    code.is_some_and(|code| {
+        matches!(&*code, "42P07" | "42704" | "23505" | "42710" | "40P01" | "40001")
+    })
 }
 
 /// The driver's error inside a failed migration.

@@ -1,4 +1,7 @@
 SELECT status, count(*)
-FROM saga
-WHERE bucket = ?1
+FROM (
+    SELECT status FROM saga INDEXED BY saga_status WHERE bucket = ?1 AND owner IS NULL
+    UNION ALL
+    SELECT status FROM saga INDEXED BY saga_owner WHERE bucket = ?1 AND owner IS NOT NULL
+)
 GROUP BY status

@@ -101,7 +101,7 @@ impl Change for Append {
     }
 
     fn makes_due(&self, outcome: &Appended) -> bool {
-        self.release && matches!(outcome, Appended::Done)
+        self.release && self.summary.status.is_alive() && matches!(outcome, Appended::Done)
     }
 }
 

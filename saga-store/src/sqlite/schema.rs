@@ -8,7 +8,7 @@ use sqlx::{Connection, Error, SqlSafeStr, SqliteConnection};
 const TABLE: &str = "saga_migration";
 
 /// The newest schema this release knows.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// Runs the migrations that are missing.
 ///
@@ -21,11 +21,15 @@ pub(super) async fn migrate(db: &mut SqliteConnection) -> Result<(), Error> {
 }
 
 fn migrator() -> Migrator {
-    let saga_log = include_str!("../../migrations/sqlite/0001_saga_log.sql");
     let simple = |version, name: &'static str, sql: &'static str| {
         Migration::new(version, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
     };
-    let mut migrator = Migrator::with_migrations(vec![simple(VERSION, "saga_log", saga_log)]);
+    let saga_log = include_str!("../../migrations/sqlite/0001_saga_log.sql");
+    let narrow_indexes = include_str!("../../migrations/sqlite/0002_narrow_indexes.sql");
+    let mut migrator = Migrator::with_migrations(vec![
+        simple(1, "saga_log", saga_log),
+        simple(VERSION, "narrow_indexes", narrow_indexes),
+    ]);
     migrator.dangerous_set_table_name(TABLE);
     migrator
 }
