@@ -1,6 +1,10 @@
 //! Load tests of the Saga engine. `cargo run --release -p saga-benches -- engine --help`
 
+mod database;
 mod engine;
+mod figures;
+mod floor;
+mod load;
 mod workload;
 
 use clap::{Parser, Subcommand};
@@ -21,12 +25,14 @@ struct Cli {
 enum Bench {
     /// Closed loop through the whole engine: three in-process steps that return at once
     Engine(engine::Options),
+    /// What the database itself can do with the rows of such sagas, and nothing of the engine
+    Floor(floor::Options),
 }
 
 fn main() -> anyhow::Result<()> {
     let Cli { bench } = Cli::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match bench {
-        Bench::Engine(options) => runtime.block_on(engine::run(&options)),
+        Bench::Engine(options) => engine::run(&options),
+        Bench::Floor(options) => floor::run(&options),
     }
 }

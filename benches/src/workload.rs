@@ -1,6 +1,6 @@
 //! The "order saga" of the measurements: about 200 bytes of input, three steps that return at once.
 
-use saga_core::{Definition, DefinitionError, Failure, Output, Step};
+use saga_core::{Definition, DefinitionError, Failure, Output, Step, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// The definition's name.
@@ -49,6 +49,11 @@ pub(crate) fn definition(fail_last: bool) -> Result<Definition, DefinitionError>
         if fail_last { Err(Failure::rejected_for_good("declined")) } else { Ok(()) }
     };
     Definition::new(ORDER, [reserve, freeze, Step::pivot("capture", capture)])
+}
+
+/// How a saga of that definition ends.
+pub(crate) fn verdict(fail_last: bool) -> Verdict {
+    if fail_last { Verdict::Compensated } else { Verdict::Completed }
 }
 
 fn ok<T>(value: T) -> Result<T, Failure> {

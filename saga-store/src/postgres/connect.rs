@@ -49,6 +49,14 @@ impl PostgresOptions {
         })?;
         Ok(Self(options))
     }
+
+    /// The driver's options of connections that run batch statements: for the benches, which
+    /// measure the same statements without the store.
+    #[doc(hidden)]
+    pub fn for_batches(self) -> PgConnectOptions {
+        let Connector { options, .. } = Connector::new(self);
+        options.options(LIMITS).options(PINNED)
+    }
 }
 
 impl From<PgConnectOptions> for PostgresOptions {

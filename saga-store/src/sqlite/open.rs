@@ -105,8 +105,10 @@ impl SqliteOptions {
         Ok(db)
     }
 
-    /// A connection that writes, to a file that exists.
-    pub(super) fn connect_to_write(&self) -> rusqlite::Result<Connection> {
+    /// A connection that writes, to a file that exists. Hidden, for the benches, which measure the
+    /// same statements without the store.
+    #[doc(hidden)]
+    pub fn connect_to_write(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(&self.path, flags)?;
         db.busy_timeout(BUSY_TIMEOUT)?;
