@@ -20,14 +20,14 @@ const OWNER: [u8; 16] = [7; 16];
 
 pub(super) async fn run(run: Run, url: &str, window: Window) -> anyhow::Result<Samples> {
     let appenders = usize::from(run.batching.appenders);
-    let options = PostgresOptions::from_url(url)?.for_batches();
-    let mut db = options.connect().await?;
+    let [starting, appending] = PostgresOptions::from_url(url)?.for_batches();
+    let mut db = starting.connect().await?;
     let buckets: i64 = sqlx::query_scalar("SELECT value FROM saga_meta WHERE name = 'buckets'")
         .fetch_one(&mut db)
         .await?;
     let mut connections = vec![db];
     for _ in 0..appenders {
-        connections.push(options.connect().await?);
+        connections.push(appending.connect().await?);
     }
     let desk = Desk {
         lanes: connections.iter().map(|_| Lane::default()).collect(),

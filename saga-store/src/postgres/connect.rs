@@ -50,12 +50,13 @@ impl PostgresOptions {
         Ok(Self(options))
     }
 
-    /// The driver's options of connections that run batch statements: for the benches, which
-    /// measure the same statements without the store.
+    /// The driver's options of a connection that starts sagas, and of one that appends: for the
+    /// benches, which measure the same statements without the store.
     #[doc(hidden)]
-    pub fn for_batches(self) -> PgConnectOptions {
+    pub fn for_batches(self) -> [PgConnectOptions; 2] {
         let Connector { options, .. } = Connector::new(self);
-        options.options(LIMITS).options(PINNED)
+        let options = options.options(SETTINGS);
+        [options.clone(), options.options(PINNED)]
     }
 }
 
