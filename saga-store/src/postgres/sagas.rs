@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use saga_core::store::{
     Append, AppendError, NewSaga, Query, SagaLog, SagaRow, StartOutcome, StoreError,
 };
-use saga_core::{Bucket, LogRow, SagaId, Status};
+use saga_core::{Bucket, LogRow, SagaId, Status, Timestamp};
 use sqlx::Error;
 use sqlx::postgres::PgConnection;
 
@@ -109,26 +109,26 @@ impl Batch for Starts {
 }
 
 async fn insert_all(db: &mut PgConnection, items: &[NewSaga]) -> Result<Vec<Vec<u8>>, Error> {
-    let micros = |at: saga_core::Timestamp| at.as_micros();
-    let bytes = |bytes: &[u8; 16]| bytes.to_vec();
+    let ids = column(items, |saga| saga.id.to_bytes());
+    let owners = column(items, |saga| saga.owner.map(|owner| owner.to_bytes()));
     sqlx::query_scalar(include_str!("start.sql"))
         .bind(column(items, |saga| saga.id.bucket().number()))
-        .bind(column(items, |saga| bytes(&saga.id.to_bytes())))
-        .bind(column(items, |saga| saga.definition.name.clone()))
+        .bind(column(&ids, |id| &id[..]))
+        .bind(column(items, |saga| saga.definition.name.as_str()))
         .bind(column(items, |saga| i64::from(saga.definition.version)))
-        .bind(column(items, |saga| bytes(saga.definition.digest.as_bytes())))
-        .bind(column(items, |saga| saga.key.as_ref().map(|key| key.as_str().to_owned())))
-        .bind(column(items, |saga| bytes(saga.input_digest.as_bytes())))
+        .bind(column(items, |saga| &saga.definition.digest.as_bytes()[..]))
+        .bind(column(items, |saga| saga.key.as_ref().map(|key| key.as_str())))
+        .bind(column(items, |saga| &saga.input_digest.as_bytes()[..]))
         .bind(column(items, |saga| integer(saga.first.seq)))
         .bind(column(items, |saga| integer(saga.first.epoch)))
-        .bind(column(items, |saga| saga.owner.map(|owner| bytes(&owner.to_bytes()))))
-        .bind(column(items, |saga| micros(saga.first.at)))
+        .bind(column(&owners, |owner| owner.as_ref().map(|owner| &owner[..])))
+        .bind(column(items, |saga| saga.first.at.as_micros()))
         .bind(column(items, |saga| saga.summary.status.as_str()))
-        .bind(column(items, |saga| saga.summary.next_wake_at.map(micros)))
+        .bind(column(items, |saga| saga.summary.next_wake_at.map(Timestamp::as_micros)))
         .bind(column(items, |saga| saga.summary.wait.as_ref().map(json)))
-        .bind(column(items, |saga| saga.summary.ended_at.map(micros)))
-        .bind(column(items, |saga| saga.first.body.clone()))
-        .bind(column(items, |saga| bytes(saga.first.digest.as_bytes())))
+        .bind(column(items, |saga| saga.summary.ended_at.map(Timestamp::as_micros)))
+        .bind(column(items, |saga| saga.first.body.as_str()))
+        .bind(column(items, |saga| &saga.first.digest.as_bytes()[..]))
         .fetch_all(db)
         .await
 }
@@ -201,40 +201,41 @@ impl Batch for Appends {
 }
 
 async fn append_all(db: &mut PgConnection, items: &[Append]) -> Result<Vec<i64>, Error> {
-    let micros = |at: saga_core::Timestamp| at.as_micros();
-    let bytes = |bytes: &[u8; 16]| bytes.to_vec();
+    let ids = column(items, |append| append.id.to_bytes());
+    let owners = column(items, |append| append.owner.to_bytes());
     sqlx::query_scalar(include_str!("append.sql"))
         .bind(column(items, |append| append.id.bucket().number()))
-        .bind(column(items, |append| bytes(&append.id.to_bytes())))
-        .bind(column(items, |append| bytes(&append.owner.to_bytes())))
+        .bind(column(&ids, |id| &id[..]))
+        .bind(column(&owners, |owner| &owner[..]))
         .bind(column(items, |append| integer(append.row.epoch)))
         .bind(column(items, |append| integer(append.row.seq)))
-        .bind(column(items, |append| micros(append.row.at)))
-        .bind(column(items, |append| append.row.body.clone()))
-        .bind(column(items, |append| bytes(append.row.digest.as_bytes())))
+        .bind(column(items, |append| append.row.at.as_micros()))
+        .bind(column(items, |append| append.row.body.as_str()))
+        .bind(column(items, |append| &append.row.digest.as_bytes()[..]))
         .bind(column(items, |append| append.summary.status.as_str()))
-        .bind(column(items, |append| append.summary.next_wake_at.map(micros)))
+        .bind(column(items, |append| append.summary.next_wake_at.map(Timestamp::as_micros)))
         .bind(column(items, |append| append.summary.wait.as_ref().map(json)))
-        .bind(column(items, |append| append.summary.ended_at.map(micros)))
+        .bind(column(items, |append| append.summary.ended_at.map(Timestamp::as_micros)))
         .bind(column(items, |append| append.release || !append.summary.status.is_alive()))
         .fetch_all(db)
         .await
 }
 
 async fn repeated(db: &mut PgConnection, items: &[Append]) -> Result<Vec<i64>, Error> {
+    let ids = column(items, |append| append.id.to_bytes());
     sqlx::query_scalar(include_str!("append_repeated.sql"))
         .bind(column(items, |append| append.id.bucket().number()))
-        .bind(column(items, |append| append.id.to_bytes().to_vec()))
+        .bind(column(&ids, |id| &id[..]))
         .bind(column(items, |append| integer(append.row.seq)))
         .bind(column(items, |append| integer(append.row.epoch)))
         .bind(column(items, |append| append.row.at.as_micros()))
-        .bind(column(items, |append| append.row.body.clone()))
-        .bind(column(items, |append| append.row.digest.as_bytes().to_vec()))
+        .bind(column(items, |append| append.row.body.as_str()))
+        .bind(column(items, |append| &append.row.digest.as_bytes()[..]))
         .fetch_all(db)
         .await
 }
 
-fn column<I, T>(items: &[I], of: impl Fn(&I) -> T) -> Vec<T> {
+fn column<'a, I, T>(items: &'a [I], of: impl Fn(&'a I) -> T) -> Vec<T> {
     items.iter().map(of).collect()
 }
 
