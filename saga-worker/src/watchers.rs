@@ -1,41 +1,68 @@
 //! News of sagas inside one process, so that those who wait for one need not poll.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use saga_core::{SagaId, Verdict};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 /// Who waits for which saga: each subscriber learns that its log has grown, and the verdict.
 #[derive(Debug, Default)]
-pub(crate) struct Watchers(Mutex<HashMap<SagaId, Sender>>);
+pub(crate) struct Watchers(Mutex<HashMap<SagaId, Watched>>);
 
-/// Carries the verdict once there is one.
-type Sender = watch::Sender<Option<Verdict>>;
+/// A saga that somebody watches, and how many do.
+#[derive(Debug, Default)]
+struct Watched {
+    news: Arc<News>,
+    watches: usize,
+}
+
+/// What is known of a saga that somebody watches. Those who wait for its verdict alone are not
+/// woken at each step on the way.
+#[derive(Debug, Default)]
+struct News {
+    /// Counts the news.
+    published: AtomicU64,
+    grown: Notify,
+    verdict: OnceLock<Verdict>,
+    ended: Notify,
+}
 
 /// A subscription to one saga; ends when it is dropped.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Watch {
     watchers: Arc<Watchers>,
     id: SagaId,
-    receiver: watch::Receiver<Option<Verdict>>,
+    news: Arc<News>,
+    seen: u64,
 }
 
 impl Watchers {
     /// Subscribes to a saga. News published before this call are not repeated.
     pub(crate) fn watch(self: &Arc<Self>, id: SagaId) -> Watch {
-        let receiver = self.lock().entry(id).or_insert_with(|| watch::channel(None).0).subscribe();
-        Watch { watchers: self.clone(), id, receiver }
+        let mut watchers = self.lock();
+        let watched = watchers.entry(id).or_default();
+        watched.watches += 1;
+        let news = watched.news.clone();
+        drop(watchers);
+        let seen = news.published.load(Ordering::SeqCst);
+        Watch { watchers: self.clone(), id, news, seen }
     }
 
     /// Tells the subscribers of a saga that its log has grown, and its verdict if it has ended.
     pub(crate) fn publish(&self, id: SagaId, verdict: Option<&Verdict>) {
-        if let Some(sender) = self.lock().get(&id) {
-            sender.send_replace(verdict.cloned());
+        let Some(news) = self.lock().get(&id).map(|watched| watched.news.clone()) else { return };
+        if let Some(verdict) = verdict {
+            news.verdict.get_or_init(|| verdict.clone());
+            news.ended.notify_waiters();
         }
+        news.published.fetch_add(1, Ordering::SeqCst);
+        news.grown.notify_waiters();
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SagaId, Sender>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SagaId, Watched>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -43,31 +70,68 @@ impl Watchers {
 impl Watch {
     /// The verdict, if it was among the news.
     pub(crate) fn verdict(&self) -> Option<Verdict> {
-        self.receiver.borrow().clone()
+        self.news.verdict.get().cloned()
     }
 
     /// Resolves at the next news.
     pub(crate) async fn changed(&mut self) {
-        if self.receiver.changed().await.is_err() {
-            // The sender lives in the map as long as this subscription does.
-            std::future::pending().await
+        // Made before the look, so that what is published after the look wakes it.
+        let grown = self.news.grown.notified();
+        if self.news.published.load(Ordering::SeqCst) == self.seen {
+            grown.await;
         }
+        self.seen = self.news.published.load(Ordering::SeqCst);
+    }
+
+    /// Resolves when the verdict is among the news.
+    pub(crate) async fn ended(&self) -> Verdict {
+        loop {
+            let ended = self.news.ended.notified();
+            if let Some(verdict) = self.verdict() {
+                return verdict;
+            }
+            ended.await;
+        }
+    }
+}
+
+impl Clone for Watch {
+    fn clone(&self) -> Self {
+        let mut clone = self.watchers.watch(self.id);
+        clone.seen = self.seen;
+        clone
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
         let mut watchers = self.watchers.lock();
-        if watchers.get(&self.id).is_some_and(|sender| sender.receiver_count() <= 1) {
-            watchers.remove(&self.id);
+        if let Entry::Occupied(mut entry) = watchers.entry(self.id) {
+            entry.get_mut().watches -= 1;
+            if entry.get().watches == 0 {
+                entry.remove();
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::task::{Context, Wake, Waker};
+
     use super::*;
     use saga_core::Bucket;
+
+    /// Whether a task would have been woken.
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
 
     #[tokio::test]
     async fn a_subscriber_hears_of_its_saga_and_leaves_nothing_behind() {
@@ -76,10 +140,41 @@ mod tests {
         let (mut first, second) = (watchers.watch(id), watchers.watch(id));
         watchers.publish(id, Some(&Verdict::Completed));
         first.changed().await;
+        assert_eq!(second.ended().await, Verdict::Completed);
         assert_eq!(second.verdict(), Some(Verdict::Completed));
         drop(first);
         assert_eq!(watchers.lock().len(), 1);
         drop(second);
         assert!(watchers.lock().is_empty());
+    }
+    #[tokio::test]
+    async fn news_between_two_waits_are_not_missed_and_none_is_told_twice() {
+        let watchers: Arc<Watchers> = Arc::default();
+        let id = SagaId::new(1, 2, Bucket::of("a", 1));
+        let mut watch = watchers.watch(id);
+        watchers.publish(id, None);
+        watchers.publish(id, None);
+        watch.changed().await;
+        let mut next = std::pin::pin!(watch.changed());
+        assert!(futures_util::poll!(&mut next).is_pending(), "both were told at once");
+        watchers.publish(id, None);
+        next.await;
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_the_verdict_is_not_woken_before() {
+        let watchers: Arc<Watchers> = Arc::default();
+        let id = SagaId::new(1, 2, Bucket::of("a", 1));
+        let watch = watchers.watch(id);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(woken.clone());
+        let mut context = Context::from_waker(&waker);
+        let mut ended = std::pin::pin!(watch.ended());
+        assert!(ended.as_mut().poll(&mut context).is_pending());
+        watchers.publish(id, None);
+        assert!(!woken.0.load(Ordering::SeqCst));
+        watchers.publish(id, Some(&Verdict::Compensated));
+        assert!(woken.0.load(Ordering::SeqCst));
+        assert_eq!(ended.await, Verdict::Compensated);
     }
 }

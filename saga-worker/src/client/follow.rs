@@ -151,18 +151,12 @@ impl Patience {
 
     /// Waits for the verdict among the news of this process; `None` when it is time to look.
     async fn verdict_or_pause(&mut self) -> Option<Verdict> {
-        loop {
-            if let Some(verdict) = self.watch.verdict() {
-                return Some(verdict);
-            }
-            tokio::select! {
-                biased;
-                // Whoever tells news of it drives it: more will come.
-                () = self.watch.changed() => self.pause = PAUSE_MAX,
-                () = sleep(self.pause) => {
-                    self.pause = (self.pause * 2).min(PAUSE_MAX);
-                    return None;
-                }
+        tokio::select! {
+            biased;
+            verdict = self.watch.ended() => Some(verdict),
+            () = sleep(self.pause) => {
+                self.pause = (self.pause * 2).min(PAUSE_MAX);
+                None
             }
         }
     }
