@@ -10,10 +10,14 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::sweeper::Sweeper;
 use crate::{Error, binaries};
 
-/// How long a server may take to answer after its start.
+/// How long a server may take until it is ready.
 const START_MAX: Duration = Duration::from_secs(30);
+
+/// How many free ports are tried: between finding one and using it, another process may take it.
+const PORTS_MAX: usize = 8;
 
 /// The user that clusters run as where the process is root, which PostgreSQL refuses: nobody.
 const UNPRIVILEGED: u32 = 65_534;
@@ -46,6 +50,8 @@ pub struct Settings {
 /// A running cluster. Dropping it ends it and removes its folder.
 #[derive(Debug)]
 pub struct Cluster {
+    // Before the folder, so that nobody sweeps what is being removed.
+    sweeper: Sweeper,
     folder: TempDir,
     binaries: PathBuf,
     port: u16,
@@ -66,8 +72,9 @@ impl Cluster {
             chown(folder.path(), Some(UNPRIVILEGED), Some(UNPRIVILEGED))
                 .map_err(|error| Error::failed("chown", error))?;
         }
-        let port = free_port()?;
-        let mut cluster = Self { folder, binaries, port, settings: settings.clone(), keeper: None };
+        let sweeper = Sweeper::start(folder.path())?;
+        let (port, settings) = (free_port()?, settings.clone());
+        let mut cluster = Self { sweeper, folder, binaries, port, settings, keeper: None };
         let data = cluster.data();
         let mut initdb = cluster.command("initdb");
         initdb.args([
@@ -78,8 +85,20 @@ impl Cluster {
             "--locale=C",
         ]);
         run(initdb.arg("--pgdata").arg(&data))?;
-        cluster.restart()?;
+        cluster.start_on_a_free_port()?;
         Ok(cluster)
+    }
+
+    /// Ends the server and leaves its folder behind, for a person to look into; returns the folder.
+    /// `postgres -D FOLDER/data -p PORT` runs it again.
+    ///
+    /// # Errors
+    /// When the keeper cannot be waited for.
+    pub fn keep(mut self) -> Result<PathBuf, Error> {
+        self.end("stop\n")?;
+        self.sweeper.dismiss();
+        self.folder.disable_cleanup(true);
+        Ok(self.folder.path().to_owned())
     }
 
     /// The folder with everything of this cluster.
@@ -131,6 +150,7 @@ impl Cluster {
         self.end("stop\n")?;
         // A killed server that nobody has reaped yet would hold the file against its successor.
         let _ = fs::remove_file(self.data().join("postmaster.pid"));
+        let _ = fs::remove_file(self.pid_file());
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER, "keeper"]).arg(self.folder.path());
         keeper.arg(self.binaries.join("postgres")).arg("-D").arg(self.data());
@@ -142,36 +162,63 @@ impl Cluster {
         self.unprivileged(&mut keeper);
         let keeper = keeper.spawn().map_err(|error| Error::failed("sh", error))?;
         self.keeper = Some(keeper);
-        self.wait_until_it_answers()
+        self.wait_until_it_is_ready()
+    }
+
+    fn start_on_a_free_port(&mut self) -> Result<(), Error> {
+        for _ in 1..PORTS_MAX {
+            match self.restart() {
+                Err(Error::Failed { why, .. }) if why.contains("could not bind") => {
+                    self.port = free_port()?;
+                }
+                outcome => return outcome,
+            }
+        }
+        self.restart()
     }
 
     fn server_settings(&self) -> Vec<(String, String)> {
-        let folder = self.folder.path().display().to_string();
         let own = [
             ("port", self.port.to_string()),
             ("listen_addresses", "127.0.0.1".to_owned()),
-            ("unix_socket_directories", folder),
+            // None: the path of one below a folder for temporary files may be too long.
+            ("unix_socket_directories", String::new()),
             ("max_connections", "200".to_owned()),
         ];
         let own = own.into_iter().map(|(name, value)| (name.to_owned(), value));
         own.chain(self.settings.server.iter().cloned()).collect()
     }
 
-    fn wait_until_it_answers(&self) -> Result<(), Error> {
+    /// Waits for the server's own word in its lock file. Asking the port would not do: another
+    /// cluster may have taken it.
+    fn wait_until_it_is_ready(&self) -> Result<(), Error> {
         let since = Instant::now();
-        let maintenance = self.url("postgres");
         loop {
-            let mut ready = self.command("pg_isready");
-            ready.args(["--quiet", "--dbname", &maintenance]);
-            if ready.status().is_ok_and(|status| status.success()) {
+            let lock = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+            if lock.lines().nth(7).is_some_and(|status| status.trim() == "ready") {
                 return Ok(());
             }
-            if since.elapsed() > START_MAX {
+            if self.server_has_ended() || since.elapsed() > START_MAX {
                 let log = fs::read_to_string(self.folder.path().join("server.log"));
                 return Err(Error::failed("postgres", log.unwrap_or_default()));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Whether the server came to its end by itself; where there is no `/proc`, nobody knows.
+    fn server_has_ended(&self) -> bool {
+        let pid = fs::read_to_string(self.pid_file()).unwrap_or_default();
+        if pid.trim().is_empty() || !Path::new("/proc/self/stat").exists() {
+            return false;
+        }
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        // Its keeper waits for it only when it is told to, until then an ended server is a zombie.
+        stat.is_empty() || stat.contains(") Z ")
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.folder.path().join("server.pid")
     }
 
     fn end(&mut self, how: &str) -> Result<(), Error> {

@@ -12,6 +12,7 @@
 
 mod binaries;
 mod cluster;
+mod sweeper;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -74,31 +75,5 @@ pub fn fresh_database() -> Result<String, Error> {
 }
 
 #[cfg(test)]
-mod postgres {
-    use super::*;
-    use std::process::Command;
-
-    fn answers(url: &str) -> bool {
-        let psql = Command::new("psql").args([url, "-Atc", "SELECT 1"]).output();
-        psql.is_ok_and(|output| output.stdout.starts_with(b"1"))
-    }
-
-    #[test]
-    fn each_caller_gets_an_empty_database_of_its_own() {
-        let (first, second) = (fresh_database().unwrap(), fresh_database().unwrap());
-        assert_ne!(first, second);
-        assert!(answers(&first) && answers(&second));
-    }
-
-    #[test]
-    fn a_cluster_can_be_crashed_and_started_again_and_leaves_nothing_behind() {
-        let mut cluster = Cluster::start(&Settings::default()).unwrap();
-        let (folder, url) = (cluster.folder().to_owned(), cluster.create_database("kept").unwrap());
-        cluster.crash().unwrap();
-        assert!(!answers(&url));
-        cluster.restart().unwrap();
-        assert!(answers(&url));
-        drop(cluster);
-        assert!(!folder.exists());
-    }
-}
+#[path = "tests.rs"]
+mod postgres;
