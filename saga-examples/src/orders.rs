@@ -90,6 +90,7 @@ async fn place(
         start = start.traceparent(traceparent);
     }
     let started = start.await.map_err(|error| not_started(&error))?;
+    tracing::info!(saga_id = %started.id, order = order.order, new = started.created, "order taken");
     let (code, status) = match started.created {
         true => (StatusCode::ACCEPTED, Status::Running),
         false => (StatusCode::OK, view(&sagas, started.id).await?.status),

@@ -1,11 +1,15 @@
 //! What the participants have in common: their flags, their tables and their routes.
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::extract::Request;
+use axum::http::HeaderMap;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
 use axum::routing::get;
-use saga_participant::Barrier;
+use saga_participant::{Barrier, headers};
 use sqlx::Pool;
 
 use crate::books::{self, Title};
@@ -92,11 +96,29 @@ fn routes<P: Participant, DB: Sql>(barrier: Barrier<DB>, switches: Switches) -> 
     let misbehaving = (board.clone(), barrier.clone());
     let calls = P::calls::<DB>()
         .with_state(barrier)
-        .layer(from_fn_with_state(misbehaving, misbehave::misbehave::<DB>));
+        .layer(from_fn_with_state(misbehaving, misbehave::misbehave::<DB>))
+        .layer(from_fn(log_call));
     let switches = get(misbehave::show).put(misbehave::set);
     Router::new()
         .route("/healthz", get(async || "ok"))
         .merge(Router::new().route("/books", get(books::show::<DB>)).with_state(books))
         .merge(Router::new().route("/switches", switches).with_state(board))
         .merge(calls)
+}
+
+/// Logs a call of a saga with its answer. An answer that a switch keeps from the engine is logged as
+/// well: it is what the service knows.
+async fn log_call(request: Request, next: Next) -> Response {
+    let named = [headers::SAGA_ID, headers::SAGA_STEP, headers::SAGA_OP, headers::SAGA_ATTEMPT];
+    let [saga_id, step, op, attempt] = named.map(|name| text(request.headers(), name));
+    let begun = Instant::now();
+    let answer = next.run(request).await;
+    let (status, took) = (answer.status().as_u16(), begun.elapsed());
+    tracing::info!(saga_id, step, op, attempt, status, ?took, "answered");
+    answer
+}
+
+fn text(headers: &HeaderMap, name: &str) -> String {
+    let value = headers.get(name).and_then(|value| value.to_str().ok());
+    value.unwrap_or("-").to_owned()
 }

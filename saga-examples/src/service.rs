@@ -1,6 +1,6 @@
 //! What every example service needs around its business: flags, a listener, an end.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,6 +14,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::database::Address;
 use crate::hang_up::{BreakableListener, HangUp};
+
+/// What is logged unless `RUST_LOG` says otherwise: each call with its answer, and of a worker each
+/// attempt that failed and each saga that ended.
+const LOGGED: &str = "info,saga_worker=debug";
 
 /// How long open requests may go on after the signal to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
@@ -79,15 +83,16 @@ pub enum ServiceError {
     System(#[from] io::Error),
 }
 
-/// Runs a process to its exit code: sets up logs on standard error (`RUST_LOG`, default `warn`) and
-/// a runtime, and prints an error as one line.
+/// Runs a process to its exit code: sets up logs on standard error (`RUST_LOG`) and a
+/// runtime, and prints an error as one line.
 pub fn run<W, E>(work: W) -> ExitCode
 where
     W: Future<Output = Result<(), E>>,
     E: std::fmt::Display,
 {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(LOGGED));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    log.with_ansi(io::stderr().is_terminal()).init();
     let done = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime.block_on(work).map_err(|error| error.to_string()),
         Err(error) => Err(format!("cannot start the runtime: {error}")),
@@ -138,8 +143,10 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServiceError> {
     let listener = TcpListener::bind(address)
         .await
         .map_err(|source| ServiceError::Listen { address, source })?;
+    let address = listener.local_addr()?;
+    tracing::info!(%address, "listening");
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "listening on http://{}", listener.local_addr()?)?;
+    writeln!(stdout, "listening on http://{address}")?;
     stdout.flush()?;
     Ok(listener)
 }
@@ -158,8 +165,10 @@ pub async fn serve(
     let service = router.into_make_service_with_connect_info::<HangUp>();
     let drained = axum::serve(BreakableListener(listener), service)
         .with_graceful_shutdown(stop.clone().cancelled_owned());
-    tokio::select! {
+    let served = tokio::select! {
         served = drained => Ok(served?),
         () = async { stop.cancelled().await; tokio::time::sleep(DRAIN_MAX).await } => Ok(()),
-    }
+    };
+    tracing::info!("stopped");
+    served
 }

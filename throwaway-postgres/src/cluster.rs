@@ -106,6 +106,11 @@ impl Cluster {
         self.folder.path()
     }
 
+    /// What the server has said so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("server.log")).unwrap_or_default()
+    }
+
     /// The loopback port it listens on.
     pub fn port(&self) -> u16 {
         self.port
@@ -199,15 +204,14 @@ impl Cluster {
                 return Ok(());
             }
             if self.server_has_ended() || since.elapsed() > START_MAX {
-                let log = fs::read_to_string(self.folder.path().join("server.log"));
-                return Err(Error::failed("postgres", log.unwrap_or_default()));
+                return Err(Error::failed("postgres", self.log().trim()));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
     }
 
     /// Whether the server came to its end by itself; where there is no `/proc`, nobody knows.
-    fn server_has_ended(&self) -> bool {
+    pub fn server_has_ended(&self) -> bool {
         let pid = fs::read_to_string(self.pid_file()).unwrap_or_default();
         if pid.trim().is_empty() || !Path::new("/proc/self/stat").exists() {
             return false;

@@ -18,6 +18,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use cluster::{Cluster, Settings};
+pub use sweeper::Sweeper;
 
 /// Set to a URL, tests use the server there instead of a cluster of their own.
 pub const URL_VARIABLE: &str = "SAGA_TEST_POSTGRES_URL";
@@ -51,10 +52,20 @@ impl Error {
 /// # Errors
 /// [`Error::NotInstalled`], which says what to install.
 pub fn available() -> Result<(), Error> {
-    if std::env::var_os(URL_VARIABLE).is_some() {
-        return Ok(());
-    }
+    given().map_or_else(installed, |_| Ok(()))
+}
+
+/// Whether the server's programs are installed, so that a [`Cluster`] can be started.
+///
+/// # Errors
+/// [`Error::NotInstalled`], which says what to install.
+pub fn installed() -> Result<(), Error> {
     binaries::folder().map(drop)
+}
+
+/// The URL of the server to use, where [`URL_VARIABLE`] names one.
+pub fn given() -> Option<String> {
+    std::env::var(URL_VARIABLE).ok().filter(|url| !url.is_empty())
 }
 
 /// A new, empty database, and the URL of it: on the server that [`URL_VARIABLE`] names, else on a
@@ -67,7 +78,7 @@ pub fn fresh_database() -> Result<String, Error> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = format!("saga_test_{}_{count}", std::process::id());
-    if let Ok(url) = std::env::var(URL_VARIABLE) {
+    if let Some(url) = given() {
         return cluster::create_database_at(&url, &name);
     }
     let shared = SHARED.get_or_init(|| Cluster::start(&Settings::default()));

@@ -1,4 +1,4 @@
-//! Removing the folder of a cluster whose process is gone without having done it.
+//! Removing a folder whose process is gone without having done it.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -16,12 +16,17 @@ while [ -e "$folder/server.pid" ] && [ "$tries" -lt 100 ]; do sleep 0.1; tries=$
 until rm -rf "$folder" || [ "$tries" -ge 200 ]; do sleep 0.1; tries=$((tries + 1)); done
 "#;
 
-/// A process that outlives this one, to remove a folder.
+/// A process that outlives this one, to remove a folder when this one ends without having
+/// dismissed it, were it by SIGKILL.
 #[derive(Debug)]
-pub(crate) struct Sweeper(Child);
+pub struct Sweeper(Child);
 
 impl Sweeper {
-    pub(crate) fn start(folder: &Path) -> Result<Self, Error> {
+    /// Starts watching over a folder.
+    ///
+    /// # Errors
+    /// When there is no `sh`.
+    pub fn start(folder: &Path) -> Result<Self, Error> {
         let mut sweeper = Command::new("sh");
         sweeper.args(["-c", SWEEPER, "sweeper"]).arg(folder).current_dir("/");
         sweeper.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -31,7 +36,7 @@ impl Sweeper {
     }
 
     /// Sends it away: the folder is taken care of.
-    pub(crate) fn dismiss(&mut self) {
+    pub fn dismiss(&mut self) {
         use std::io::Write as _;
         if let Some(mut input) = self.0.stdin.take() {
             // One that is gone needs no word.

@@ -1,13 +1,14 @@
-//! `cargo xtask demo`: real orders through real services, a worker killed on the way, and books that
+//! `cargo xtask demo`: real orders through real services, workers killed on the way, and books that
 //! must balance in the end.
 //!
-//! `plan` deals the orders, `fleet` runs the processes, `driver` posts, `monitor` watches and kills,
+//! `plan` deals the orders, `databases` gives the processes of `fleet` their stores, `driver` posts, `monitor` watches and kills,
 //! `books` compares what the services did with the verdicts, `report` tells.
 
 mod api;
 mod books;
 mod bounded;
 mod build;
+mod databases;
 mod disk;
 mod driver;
 mod fleet;
@@ -22,6 +23,7 @@ mod report;
 mod rng;
 mod run;
 mod screen;
+mod server;
 mod verdicts;
 
 use std::process::ExitCode;

@@ -43,6 +43,7 @@ async fn work(flags: Flags) -> anyhow::Result<()> {
         .poll_interval(Duration::from_millis(250))
         .start()
         .await?;
+    tracing::info!(sagas = %flags.saga_database, "ready");
     let mut stdout = std::io::stdout();
     writeln!(stdout, "worker ready")?;
     stdout.flush()?;

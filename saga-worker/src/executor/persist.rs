@@ -61,6 +61,8 @@ impl Executor {
             match event {
                 Event::SagaEnded { .. } => {
                     let after = self.runtime.now().since(self.saga.started_at());
+                    let (status, saga) = (self.saga.status(), &self.saga.spec().name);
+                    tracing::debug!(saga_id = %self.saga.id(), saga, %status, ?after, "saga ended");
                     self.runtime.telemetry.ended(&self.saga, after);
                 }
                 Event::SagaStuck { reason } => {

@@ -1,21 +1,25 @@
 //! The HTTP side of the order service and of the participants' books, as the demo sees it.
 
-use std::time::Duration;
+use std::fmt;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::plan::Order;
+use crate::text;
 
 /// How long one call may take.
 const CALL_WITHIN: Duration = Duration::from_secs(10);
-/// How often a call is made before the service is given up.
-const CALLS_MAX: u32 = 8;
+/// How long a call is made again that was answered with an error.
+const ERRORS_MAX: Duration = Duration::from_secs(10);
 /// The first pause before a repeated call; it doubles each time.
 const PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// The client that all calls share.
 ///
@@ -31,7 +35,20 @@ pub(crate) fn client() -> anyhow::Result<reqwest::Client> {
 pub(crate) struct OrderService {
     client: reqwest::Client,
     url: String,
+    patience: Duration,
 }
+
+/// An answer that promises a better one later: status 503.
+#[derive(Debug)]
+struct NotNow(String);
+
+impl fmt::Display for NotNow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotNow {}
 
 /// What `POST /orders` answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,9 +185,9 @@ impl Counts {
 }
 
 impl OrderService {
-    /// The order service at `url`.
-    pub(crate) fn new(client: reqwest::Client, url: String) -> Self {
-        Self { client, url }
+    /// The order service at `url`, which may be out of order for as long as `patience` lasts.
+    pub(crate) fn new(client: reqwest::Client, url: String, patience: Duration) -> Self {
+        Self { client, url, patience }
     }
 
     /// Places an order. A call without a clear answer is made again with the same key.
@@ -178,27 +195,27 @@ impl OrderService {
     /// # Errors
     /// When no call got a clear answer.
     pub(crate) async fn place(&self, key: &str, order: &Order) -> anyhow::Result<Answer> {
-        until_clear(|| self.try_place(key, order)).await
+        until_clear(self.patience, || self.try_place(key, order)).await
     }
 
-    /// How many sagas are in each status.
+    /// How many sagas are in each status; asked once, since whoever counts asks again anyway.
     pub(crate) async fn counts(&self) -> anyhow::Result<Counts> {
         #[derive(Deserialize)]
         struct Orders {
             counts: Counts,
         }
-        let orders: Orders = get(&self.client, &format!("{}/orders", self.url)).await?;
+        let orders: Orders = try_get(&self.client, &format!("{}/orders", self.url)).await?;
         Ok(orders.counts)
     }
 
     /// One order with its saga.
     pub(crate) async fn order(&self, id: &str) -> anyhow::Result<OrderView> {
-        get(&self.client, &format!("{}/orders/{id}", self.url)).await
+        get(&self.client, self.patience, &format!("{}/orders/{id}", self.url)).await
     }
 
     /// The log of an order's saga, oldest transition first.
     pub(crate) async fn log(&self, id: &str) -> anyhow::Result<Vec<LogEntry>> {
-        get(&self.client, &format!("{}/orders/{id}/log", self.url)).await
+        get(&self.client, self.patience, &format!("{}/orders/{id}/log", self.url)).await
     }
 
     async fn try_place(&self, key: &str, order: &Order) -> anyhow::Result<Answer> {
@@ -210,20 +227,22 @@ impl OrderService {
             StatusCode::ACCEPTED | StatusCode::OK => accepted(status, &body),
             StatusCode::CONFLICT => Ok(Answer::Conflict),
             _ if status.is_client_error() => Ok(Answer::Refused { status: status.as_u16(), body }),
-            _ => bail!("POST /orders answered {status}: {body}"),
+            _ => Err(answered("POST /orders", status, &body)),
         }
     }
 }
 
-/// The JSON at an address; a call that fails is made again.
+/// The JSON at an address; a call that fails is made again, one that is put off for as long as
+/// `patience` lasts.
 ///
 /// # Errors
 /// When the service does not answer, answers with an error, or with other JSON than expected.
 pub(crate) async fn get<T: DeserializeOwned>(
     client: &reqwest::Client,
+    patience: Duration,
     url: &str,
 ) -> anyhow::Result<T> {
-    until_clear(|| try_get(client, url)).await
+    until_clear(patience, || try_get(client, url)).await
 }
 
 async fn try_get<T: DeserializeOwned>(client: &reqwest::Client, url: &str) -> anyhow::Result<T> {
@@ -232,25 +251,41 @@ async fn try_get<T: DeserializeOwned>(client: &reqwest::Client, url: &str) -> an
     let status = response.status();
     let body = response.text().await.with_context(|| format!("GET {url} broke off"))?;
     if !status.is_success() {
-        bail!("GET {url} answered {status}: {body}");
+        return Err(answered(&format!("GET {url}"), status, &body));
     }
     serde_json::from_str(&body).with_context(|| format!("GET {url} answered in an unknown form"))
 }
 
+/// An answer that is none, with the detail of its problem body where it has one.
+fn answered(call: &str, status: StatusCode, body: &str) -> anyhow::Error {
+    let problem = serde_json::from_str::<Value>(body).unwrap_or_default();
+    let detail = problem.get("detail").and_then(Value::as_str).unwrap_or(body);
+    let text = format!("{call} answered {status}: {detail}");
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => NotNow(text).into(),
+        _ => anyhow::Error::msg(text),
+    }
+}
+
 /// Makes a call again and again, with growing pauses, until it gets a clear answer.
-async fn until_clear<T, F>(call: impl Fn() -> F) -> anyhow::Result<T>
+async fn until_clear<T, F>(patience: Duration, call: impl Fn() -> F) -> anyhow::Result<T>
 where
     F: Future<Output = anyhow::Result<T>>,
 {
-    let mut pause = PAUSE;
-    for _ in 1..CALLS_MAX {
-        if let Ok(answer) = call().await {
-            return Ok(answer);
+    let (since, mut pause) = (Instant::now(), PAUSE);
+    loop {
+        let error = match call().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        let put_off = error.is::<NotNow>() || error.is::<reqwest::Error>();
+        let most = if put_off { patience } else { ERRORS_MAX };
+        if since.elapsed() >= most {
+            return Err(error.context(format!("no clear answer within {}", text::span(most))));
         }
         tokio::time::sleep(pause).await;
-        pause *= 2;
+        pause = (pause * 2).min(PAUSE_MAX);
     }
-    call().await.with_context(|| format!("none of {CALLS_MAX} calls got a clear answer"))
 }
 
 fn accepted(status: StatusCode, body: &str) -> anyhow::Result<Answer> {

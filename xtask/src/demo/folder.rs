@@ -1,15 +1,16 @@
 //! The fresh folder that holds the databases and logs of one run.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
 use tempfile::TempDir;
+use throwaway_postgres::Sweeper;
 
-/// A folder of this run alone; removed when dropped unless it is to be kept.
+/// A folder of this run alone; gone with the run, however that ends, unless it is kept.
 #[derive(Debug)]
 pub(crate) struct Folder {
-    path: PathBuf,
-    removed_on_drop: Option<TempDir>,
+    sweeper: Option<Sweeper>,
+    folder: TempDir,
 }
 
 impl Folder {
@@ -17,7 +18,7 @@ impl Folder {
     ///
     /// # Errors
     /// When the folder cannot be created; the message says where it was tried.
-    pub(crate) fn create(keep: bool) -> anyhow::Result<Self> {
+    pub(crate) fn create() -> anyhow::Result<Self> {
         let created = tempfile::Builder::new().prefix("saga-demo-").tempdir();
         let folder = created.with_context(|| {
             let parent = std::env::temp_dir();
@@ -27,19 +28,38 @@ impl Folder {
                 parent.display()
             )
         })?;
-        Ok(match keep {
-            true => Self { path: folder.keep(), removed_on_drop: None },
-            false => Self { path: folder.path().to_owned(), removed_on_drop: Some(folder) },
-        })
+        let sweeper = Sweeper::start(folder.path()).context("could not watch over a folder")?;
+        Ok(Self { sweeper: Some(sweeper), folder })
     }
 
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.folder.path()
+    }
+
+    /// Lets it outlive the run.
+    pub(crate) fn keep(&mut self) {
+        // Dropping a sweeper sends it away.
+        self.sweeper = None;
+        self.folder.disable_cleanup(true);
     }
 
     /// Whether it outlives the run.
     pub(crate) fn is_kept(&self) -> bool {
-        self.removed_on_drop.is_none()
+        self.sweeper.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_goes_with_the_run_unless_it_is_kept() {
+        let mut folders = [Folder::create().unwrap(), Folder::create().unwrap()];
+        folders[1].keep();
+        let [gone, kept] = folders.map(|folder| folder.path().to_owned());
+        assert!(!gone.exists() && kept.exists());
+        std::fs::remove_dir_all(kept).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! When to kill the worker.
+//! When to kill a worker.
 
 use super::api::Counts;
 
@@ -23,12 +23,12 @@ impl Killer {
         !self.is_done() && counts.moving() > 0 && counts.verdicts() >= verdicts_needed
     }
 
-    /// Notes that the worker was killed.
+    /// Notes that a worker was killed.
     pub(crate) fn struck(&mut self) {
         self.kills += 1;
     }
 
-    /// How often the worker was killed.
+    /// How often a worker was killed.
     pub(crate) fn kills(&self) -> usize {
         self.kills
     }

@@ -1,4 +1,4 @@
-//! Watches the run: shows its progress, kills the worker, notices what went wrong, and knows the end.
+//! Watches the run: shows its progress, kills workers, notices what went wrong, and knows the end.
 
 use std::time::{Duration, Instant};
 
@@ -58,7 +58,15 @@ impl Monitor<'_> {
         loop {
             self.fleet.check_running()?;
             let posted = *through.borrow() == self.orders;
-            let counts = self.service.counts().await?;
+            let counts = match self.service.counts().await {
+                Ok(counts) => counts,
+                Err(error) if changed_at.elapsed() > self.patience => return Err(error),
+                Err(error) => {
+                    self.screen.live(format!("no news from the order service: {error:#}"));
+                    self.pause().await;
+                    continue;
+                }
+            };
             if counts != last {
                 (last, changed_at) = (counts, Instant::now());
             }
@@ -84,11 +92,10 @@ impl Monitor<'_> {
 
     async fn kill(&mut self, counts: &Counts) -> anyhow::Result<()> {
         let killed_at = Instant::now();
-        let pid = self.fleet.kill_worker().await?;
+        let pid = self.fleet.replace_a_worker().await?;
         self.killer.struck();
-        self.fleet.start_worker().await?;
         self.screen.say(format!(
-            "killed the worker (SIGKILL, process {pid}) with {} alive; another is ready after {}",
+            "killed a worker (SIGKILL, process {pid}) with {} alive; another is ready after {}",
             text::count(counts.moving(), "saga"),
             text::span(killed_at.elapsed()),
         ));

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, ValueEnum};
 
+use super::server;
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0    every order has its verdict, no effect is lost, doubled or orphaned, the books balance
@@ -26,7 +28,23 @@ pub(crate) struct Options {
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub seed: u64,
 
-    /// How many times to kill the worker with SIGKILL while sagas are alive.
+    /// Where the services keep their books and the sagas their logs.
+    #[arg(long, value_enum, default_value_t = Store::Sqlite)]
+    pub store: Store,
+
+    /// The PostgreSQL server to use, by the URL of a database whose user may create another one;
+    /// the demo drops what it creates. Without this, SAGA_TEST_POSTGRES_URL names the server, and
+    /// without that the demo runs one of its own from the installed programs.
+    #[arg(long, value_name = "URL")]
+    pub postgres_url: Option<String>,
+
+    /// How many worker processes run the sagas at the same time.
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=32))]
+    pub workers: u32,
+
+    /// How many times to kill a worker, any of them, with SIGKILL while sagas are alive; another one
+    /// is started in its place.
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub kills: u32,
 
@@ -34,7 +52,7 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = Faults::Mild)]
     pub faults: Faults,
 
-    /// Keep the databases and logs, and say where they are.
+    /// Keep the databases and logs, and say where they are; a demo that fails keeps them in any case.
     #[arg(long)]
     pub keep: bool,
 
@@ -48,6 +66,33 @@ pub(crate) struct Options {
     #[arg(long, value_name = "SECONDS", default_value_t = 180,
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub patience: u64,
+}
+
+/// What holds the databases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Store {
+    /// A file per service and one for the sagas, shared by the workers.
+    Sqlite,
+    /// One PostgreSQL server.
+    Postgres,
+}
+
+impl Store {
+    /// The word that flags and the JSON object use.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+        }
+    }
+
+    /// Its name for people.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Sqlite => "SQLite",
+            Self::Postgres => "PostgreSQL",
+        }
+    }
 }
 
 /// How badly the services misbehave.
@@ -102,7 +147,14 @@ impl Options {
                 self.kills, self.orders
             ));
         }
-        Ok(())
+        match &self.postgres_url {
+            Some(_) if self.store != Store::Postgres => {
+                Err("--postgres-url is for --store postgres; add that flag, or leave this one out"
+                    .to_owned())
+            }
+            Some(url) => server::parse("--postgres-url", url).map(drop),
+            None => Ok(()),
+        }
     }
 }
 
@@ -127,7 +179,8 @@ mod tests {
     fn without_flags_two_hundred_orders_run_with_mild_faults_and_one_kill() {
         let options = parse("").unwrap();
         assert_eq!((options.orders, options.seed, options.kills), (200, 1, 1));
-        assert_eq!(options.faults, Faults::Mild);
+        assert_eq!((options.faults, options.store), (Faults::Mild, Store::Sqlite));
+        assert_eq!(options.workers, 1);
         assert!(options.check().is_ok());
     }
 
@@ -135,6 +188,27 @@ mod tests {
     fn more_kills_than_orders_are_refused_with_the_reason() {
         let fault = parse("--orders 2 --kills 3").unwrap().check().unwrap_err();
         assert!(fault.contains("--kills 3 is more than --orders 2"), "{fault}");
+    }
+
+    #[test]
+    fn one_to_thirty_two_workers_may_run() {
+        for workers in ["0", "33", "-1", "many"] {
+            assert!(parse(&format!("--workers={workers}")).is_err(), "{workers}");
+        }
+        assert_eq!(parse("--workers 32").unwrap().workers, 32);
+    }
+
+    #[test]
+    fn the_url_of_a_server_is_checked_and_never_repeated() {
+        let check = |line: &str| parse(line).unwrap().check();
+        assert_eq!(check("--store postgres --postgres-url postgres://saga:secret@db/x"), Ok(()));
+        let without_store = check("--postgres-url postgres://db/x").unwrap_err();
+        assert!(without_store.contains("--store postgres"), "{without_store}");
+        for url in ["mysql://saga:secret@db/x", "secret", "postgres://saga:secret@db:port/x"] {
+            let fault = check(&format!("--store postgres --postgres-url {url}")).unwrap_err();
+            assert!(fault.contains("expected postgres://"), "{fault}");
+            assert!(fault.contains("--postgres-url") && !fault.contains("secret"), "{fault}");
+        }
     }
 
     #[test]

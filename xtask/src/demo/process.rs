@@ -7,13 +7,24 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 /// How long a child may take to say that it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// How many of the last lines of its log are shown when a child fails.
 const TAIL_LINES: usize = 8;
+
+/// What to start.
+#[derive(Debug)]
+pub(crate) struct Launch<'a> {
+    /// What it is called here, and its log.
+    pub name: &'a str,
+    pub program: &'a Path,
+    pub arguments: &'a [OsString],
+    /// A variable that it gets beside those of this process.
+    pub environment: Option<(&'static str, String)>,
+}
 
 /// A running child.
 ///
@@ -34,17 +45,14 @@ impl Process {
     /// # Errors
     /// When the program cannot be started, ends before its first line or is silent for too long; the
     /// message holds the last lines of its log.
-    pub(crate) async fn start(
-        name: &str,
-        program: &Path,
-        arguments: &[OsString],
-        folder: &Path,
-    ) -> anyhow::Result<(Self, String)> {
+    pub(crate) async fn start(launch: Launch<'_>, folder: &Path) -> anyhow::Result<(Self, String)> {
+        let Launch { name, program, arguments, environment } = launch;
         let log = folder.join(format!("{name}.log"));
         let stderr = File::create(&log)
             .with_context(|| format!("could not create the log {}", log.display()))?;
         let mut child = Command::new(program)
             .args(arguments)
+            .envs(environment)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(stderr)
@@ -81,6 +89,27 @@ impl Process {
     /// Asks it to end by closing its stdin; waits with [`Process::ended`].
     pub(crate) fn ask_to_end(&mut self) {
         self.stdin = None;
+    }
+
+    /// Tells it a line; one that does not listen any more is none the worse for it.
+    pub(crate) async fn say(&mut self, line: &str) {
+        if let Some(stdin) = &mut self.stdin {
+            stdin.write_all(line.as_bytes()).await.ok();
+            stdin.flush().await.ok();
+        }
+    }
+
+    /// Waits until it has ended, and fails with its last words when it did not end well within
+    /// `grace`, after which it is killed.
+    pub(crate) async fn ended_well(mut self, grace: Duration) -> anyhow::Result<()> {
+        match tokio::time::timeout(grace, self.child.wait()).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(_) => bail!("{} did not end well{}", self.name, self.tail()),
+            Err(_) => {
+                self.child.kill().await.ok();
+                bail!("{} did not end within {} s{}", self.name, grace.as_secs(), self.tail())
+            }
+        }
     }
 
     /// Waits until it has ended; after `grace` it is killed.
@@ -143,7 +172,9 @@ mod tests {
 
     async fn shell(script: &str, folder: &Path) -> anyhow::Result<(Process, String)> {
         let arguments = ["-c".into(), script.into()];
-        Process::start("child", Path::new("/bin/sh"), &arguments, folder).await
+        let (name, program) = ("child", Path::new("/bin/sh"));
+        let launch = Launch { name, program, arguments: &arguments, environment: None };
+        Process::start(launch, folder).await
     }
 
     #[tokio::test]

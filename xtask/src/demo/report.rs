@@ -40,6 +40,8 @@ struct Summary {
     lost_effects: u64,
     orphaned_effects: u64,
     kills: usize,
+    store: &'static str,
+    workers: u32,
     books_balance: bool,
     p50_ms: Option<f64>,
     p99_ms: Option<f64>,
@@ -63,7 +65,7 @@ impl Report {
         screen.say("verdicts, and the time from start to verdict");
         self.verdict_table().into_iter().for_each(|line| screen.say(line));
         let repeated = text::count(self.repeated, "order");
-        screen.say(format!("  {}; {repeated} posted more than once", self.killed(options)));
+        screen.say(format!("  {}; {repeated} posted more than once", self.workers(options)));
         if !self.journey.is_empty() {
             screen.say("");
             self.journey.iter().for_each(|line| screen.say(line));
@@ -99,6 +101,8 @@ impl Report {
             lost_effects: self.audit.lost_effects,
             orphaned_effects: self.audit.orphaned_effects,
             kills: self.kills,
+            store: options.store.word(),
+            workers: options.workers,
             books_balance: self.audit.balances(),
             p50_ms,
             p99_ms,
@@ -112,17 +116,19 @@ impl Report {
         serde_json::to_string(&summary).expect("a summary has only string keys and finite numbers")
     }
 
-    /// How often the worker was killed, and why not more often.
-    fn killed(&self, options: &Options) -> String {
+    /// Who ran the sagas on what, how often a worker was killed, and why not more often.
+    fn workers(&self, options: &Options) -> String {
+        let workers = text::count(options.workers as usize, "worker");
         let wanted = options.kills as usize;
-        match self.kills {
-            kills if kills < wanted => format!(
-                "the worker was killed {kills} of {}: then no saga was alive any more",
-                text::count(wanted, "time")
-            ),
-            0 => "the worker was not killed".to_owned(),
-            kills => format!("the worker was killed {}", text::count(kills, "time")),
-        }
+        let killed = match self.kills {
+            kills if kills < wanted => {
+                let wanted = text::count(wanted, "kill");
+                format!("{kills} of {wanted}: then no saga was alive any more")
+            }
+            0 => "none killed".to_owned(),
+            kills => format!("{} by SIGKILL, each replaced", text::count(kills, "kill")),
+        };
+        format!("{workers} on {}, {killed}", options.store.title())
     }
 
     fn verdict_table(&self) -> Vec<String> {
@@ -173,8 +179,8 @@ impl Report {
                 format!("All is well: {orders}, each with its verdict, in {took}; books balance.")
             }
             false => format!(
-                "NOT WELL: {orders} in {took}; see the lines marked with `!`. The same --seed with \
-                 --keep leaves databases and logs to look into."
+                "NOT WELL: {orders} in {took}; see the lines marked with `!`, and the databases and \
+                 logs, which are kept."
             ),
         }
     }
@@ -190,7 +196,7 @@ fn rounded(number: f64, decimals: f64) -> f64 {
 mod tests {
     use serde_json::Value;
 
-    use super::super::options::Faults;
+    use super::super::options::{Faults, Store};
     use super::super::verdicts::tests::ended;
     use super::*;
 
@@ -212,6 +218,9 @@ mod tests {
             seed: 9,
             kills: 1,
             faults: Faults::Wild,
+            store: Store::Postgres,
+            postgres_url: None,
+            workers: 4,
             keep: false,
             json: true,
             patience: 1,
@@ -241,6 +250,8 @@ mod tests {
             ("lost_effects", 0.into()),
             ("orphaned_effects", 0.into()),
             ("kills", 1.into()),
+            ("store", Value::from("postgres")),
+            ("workers", 4.into()),
             ("books_balance", true.into()),
             ("p50_ms", 20.0.into()),
             ("p99_ms", 30.0.into()),
@@ -265,9 +276,10 @@ mod tests {
     fn kills_that_found_no_living_saga_are_admitted() {
         let mut options = options();
         let report = report(Vec::new());
-        assert_eq!(report.killed(&options), "the worker was killed 1 time");
+        let all = "4 workers on PostgreSQL, 1 kill by SIGKILL, each replaced";
+        assert_eq!(report.workers(&options), all);
         options.kills = 5;
-        assert!(report.killed(&options).starts_with("the worker was killed 1 of 5 times"));
+        assert!(report.workers(&options).contains("1 of 5 kills: then no saga was alive"));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use super::options::{Faults, Options};
 use super::plan;
 use super::report::Report;
 use super::screen::Screen;
+use super::server::Source;
 use super::verdicts::{self, Ended};
 use crate::interrupt::{Interrupt, Interrupts};
 use crate::text;
@@ -37,28 +38,45 @@ const LANDING_MARGIN: Duration = Duration::from_millis(500);
 pub(crate) async fn demo(options: &Options) -> anyhow::Result<ExitCode> {
     let mut interrupts = Interrupts::listen()?;
     let mut screen = Screen::new(options.json);
+    let source = Source::find(options)?;
     let programs = tokio::select! {
         built = build::programs(&mut screen) => built?,
         interrupt = interrupts.next() => return Ok(interrupted(interrupt, &mut screen)),
     };
-    let folder = Folder::create(options.keep)?;
-    let mut fleet = Fleet::new(programs, folder.path().to_owned(), options);
+    let mut folder = Folder::create()?;
+    if options.keep {
+        folder.keep();
+    }
+    let mut fleet = Fleet::new(programs, folder.path().to_owned(), source, options);
     let outcome = tokio::select! {
         outcome = perform(options, &mut fleet, &folder, &mut screen) => Ok(outcome),
         interrupt = interrupts.next() => Err(interrupt),
     };
     let outcome =
         outcome.map(|outcome| outcome.map_err(|error| explain(error, &mut fleet, &folder)));
-    fleet.stop().await;
+    if is_worth_a_look(&outcome) && fleet.has_services() {
+        folder.keep();
+    }
+    let left = fleet.stop(folder.is_kept()).await;
     if let Ok(Ok(report)) = &outcome {
         report.show(options, &mut screen);
     }
     if folder.is_kept() {
         screen.say(format!("databases and logs are kept in {}", folder.path().display()));
     }
+    left.into_iter().for_each(|line| screen.say(line));
     match outcome {
         Err(interrupt) => Ok(interrupted(interrupt, &mut screen)),
         Ok(report) => conclude(&report?, options),
+    }
+}
+
+/// Whether a run failed by itself, so that its databases and logs tell more than the report.
+fn is_worth_a_look(outcome: &Result<anyhow::Result<Report>, Interrupt>) -> bool {
+    match outcome {
+        Err(_) => false,
+        Ok(Err(_)) => true,
+        Ok(Ok(report)) => !report.is_ok(),
     }
 }
 
@@ -93,15 +111,19 @@ async fn perform(
     folder: &Folder,
     screen: &mut Screen,
 ) -> anyhow::Result<Report> {
+    screen.live(format!("starting the services on {}", options.store.title()));
     fleet.start().await?;
     let client = api::client()?;
-    let service = OrderService::new(client.clone(), fleet.orders_url().to_owned());
+    let url = fleet.orders_url().to_owned();
+    let service = OrderService::new(client.clone(), url, options.patience());
     let orders = options.orders as usize;
     screen.say(format!(
-        "placing {} (seed {}, faults {})",
+        "placing {} (seed {}, faults {}, {} on {})",
         text::count(orders, "order"),
         options.seed,
-        options.faults
+        options.faults,
+        text::count(options.workers as usize, "worker"),
+        options.store.title()
     ));
     let (progress, through) = watch::channel(0);
     let monitor = Monitor {
@@ -119,7 +141,7 @@ async fn perform(
     let (posted, watched) = tokio::try_join!(posting, monitor.watch(through))?;
     posted.check_any()?;
     settle(options, &client, fleet, screen).await?;
-    let books = books(&client, fleet).await?;
+    let books = books(options, &client, fleet).await?;
     let elapsed = watched.ended_at.duration_since(started_at);
     report(options, &service, posted, watched, &books, elapsed).await
 }
@@ -137,7 +159,8 @@ async fn settle(
     }
     let mut latest = Duration::ZERO;
     for name in PARTICIPANTS {
-        let switches: Switches = api::get(client, &format!("{}/switches", fleet.url(name))).await?;
+        let url = format!("{}/switches", fleet.url(name));
+        let switches: Switches = api::get(client, options.patience(), &url).await?;
         latest = latest.max(Duration::from_millis(switches.late_ms));
     }
     let wait = latest + LANDING_MARGIN;
@@ -146,10 +169,14 @@ async fn settle(
     Ok(())
 }
 
-async fn books(client: &reqwest::Client, fleet: &Fleet) -> anyhow::Result<Vec<Book>> {
+async fn books(
+    options: &Options,
+    client: &reqwest::Client,
+    fleet: &Fleet,
+) -> anyhow::Result<Vec<Book>> {
     let mut books = Vec::new();
     for (name, url) in fleet.bookkeepers() {
-        let book = api::get(client, &format!("{url}/books")).await;
+        let book = api::get(client, options.patience(), &format!("{url}/books")).await;
         books.push(book.with_context(|| format!("could not read the books of {name}"))?);
     }
     Ok(books)

@@ -112,6 +112,7 @@ pub(crate) fn impossible(ended: &[Ended], options: &Options) -> Vec<String> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::options::Store;
     use super::super::plan;
     use super::*;
 
@@ -133,7 +134,18 @@ pub(crate) mod tests {
     }
 
     fn options(kills: u32, faults: Faults) -> Options {
-        Options { orders: 40, seed: 1, kills, faults, keep: false, json: false, patience: 1 }
+        Options {
+            orders: 40,
+            seed: 1,
+            kills,
+            faults,
+            store: Store::Sqlite,
+            postgres_url: None,
+            workers: 1,
+            keep: false,
+            json: false,
+            patience: 1,
+        }
     }
 
     /// The first order of the plan that the business must refuse, and the first it can fulfil.

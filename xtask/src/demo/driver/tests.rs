@@ -62,7 +62,8 @@ async fn post_to(breaks: Breaks, orders: u32) -> anyhow::Result<Posted> {
     let router = Router::new().route("/orders", route(take)).with_state(fake);
     tokio::spawn(async move { axum::serve(listener, router).await });
     rustls::crypto::ring::default_provider().install_default().ok();
-    let service = OrderService::new(super::super::api::client().unwrap(), url);
+    let service =
+        OrderService::new(super::super::api::client().unwrap(), url, std::time::Duration::ZERO);
     let (progress, through) = watch::channel(0);
     let posted = post_all(&service, plan::orders(1, orders), &progress).await;
     assert!(posted.is_err() || *through.borrow() == orders as usize);
