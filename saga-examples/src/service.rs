@@ -17,7 +17,7 @@ use crate::hang_up::{BreakableListener, HangUp};
 
 /// What is logged unless `RUST_LOG` says otherwise: each call with its answer, and of a worker each
 /// attempt that failed and each saga that ended.
-const LOGGED: &str = "info,saga_worker=debug";
+const LOGGED: &str = "info,sqlx=warn,saga_worker=debug";
 
 /// How long open requests may go on after the signal to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(3);

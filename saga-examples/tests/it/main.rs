@@ -9,4 +9,5 @@ mod payments;
 mod place;
 mod points;
 mod process;
+mod start_in;
 mod switches;
