@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check that CI makes, each announced and timed, none skipped silently.
 //!
 //! `child` runs commands, `command` are the checks that are one command, `counted` counts tests, `demo`
-//! runs the smoke test, `summary` tells.
+//! runs the smoke tests, `summary` tells.
 
 mod child;
 mod command;
@@ -54,6 +54,8 @@ pub(crate) enum Name {
     Tidy,
     /// The demo ends well with a misbehaving world.
     Demo,
+    /// The demo ends well with four workers on PostgreSQL.
+    DemoPostgres,
     /// Licences and sources of the dependencies are allowed.
     Deny,
 }
@@ -95,7 +97,7 @@ async fn all(options: &Options) -> anyhow::Result<ExitCode> {
         let started = Instant::now();
         let outcome = match options.unwanted(name) {
             Some(why) => Outcome::Skipped(why.to_owned()),
-            None if name == Name::Demo && !builds => {
+            None if matches!(name, Name::Demo | Name::DemoPostgres) && !builds => {
                 Outcome::Skipped("the workspace does not build".to_owned())
             }
             None => {
@@ -121,7 +123,8 @@ async fn make(name: Name, runner: &mut Runner) -> anyhow::Result<Outcome> {
         Name::Test => counted::tests(runner).await,
         Name::Doc => command::doc(runner).await,
         Name::Tidy => command::tidy(),
-        Name::Demo => demo::smoke(runner).await,
+        Name::Demo => demo::on_sqlite(runner).await,
+        Name::DemoPostgres => demo::on_postgres(runner).await,
         Name::Deny => command::deny(runner).await,
     }
 }
@@ -158,6 +161,7 @@ impl Name {
             Self::Doc => "doc",
             Self::Tidy => "tidy",
             Self::Demo => "demo",
+            Self::DemoPostgres => "demo-postgres",
             Self::Deny => "deny",
         }
     }
@@ -172,6 +176,7 @@ impl Name {
             Self::Doc => "the documentation builds without a warning",
             Self::Tidy => "the invariants of ARCHITECTURE.md hold",
             Self::Demo => "sixty orders, two kills, wild faults: the books balance",
+            Self::DemoPostgres => "the same with four workers on PostgreSQL",
             Self::Deny => "licences and sources of the dependencies are allowed",
         }
     }

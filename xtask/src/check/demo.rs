@@ -9,15 +9,38 @@ use crate::workspace;
 const ORDERS: u64 = 60;
 const KILLS: u64 = 2;
 
-/// Runs the demo in a misbehaving world and checks its JSON object.
-pub(super) async fn smoke(runner: &mut Runner) -> anyhow::Result<Outcome> {
+/// One run of the demo.
+#[derive(Debug, Clone, Copy)]
+struct Smoke {
+    store: &'static str,
+    workers: u64,
+}
+
+const ON_SQLITE: Smoke = Smoke { store: "sqlite", workers: 1 };
+const ON_POSTGRES: Smoke = Smoke { store: "postgres", workers: 4 };
+
+/// Runs the demo in a misbehaving world and checks its JSON object: one worker on SQLite.
+pub(super) async fn on_sqlite(runner: &mut Runner) -> anyhow::Result<Outcome> {
+    run(runner, ON_SQLITE).await
+}
+
+/// The same with four workers on PostgreSQL, where there is one.
+pub(super) async fn on_postgres(runner: &mut Runner) -> anyhow::Result<Outcome> {
+    match throwaway_postgres::available() {
+        Ok(()) => run(runner, ON_POSTGRES).await,
+        Err(missing) => Ok(Outcome::Skipped(missing.to_string())),
+    }
+}
+
+async fn run(runner: &mut Runner, smoke: Smoke) -> anyhow::Result<Outcome> {
     let mut command = workspace::cargo();
     command.args(["run", "--quiet", "--package", "xtask", "--", "demo", "--json"]);
+    command.args(["--store", smoke.store, "--workers", &smoke.workers.to_string()]);
     command.args(["--orders", &ORDERS.to_string(), "--kills", &KILLS.to_string()]);
     command.args(["--faults", "wild"]);
     let mut last = String::new();
     let end = runner.run(command, |line| line.clone_into(&mut last)).await?;
-    Ok(outcome(end, &faults(&last)))
+    Ok(outcome(end, &faults(&last, smoke)))
 }
 
 /// What is wrong in the JSON object tells more than an exit code, and a hang more than both.
@@ -30,7 +53,7 @@ fn outcome(end: End, faults: &[String]) -> Outcome {
 }
 
 /// What the JSON object of the demo should say and does not.
-fn faults(line: &str) -> Vec<String> {
+fn faults(line: &str, smoke: Smoke) -> Vec<String> {
     let Ok(Value::Object(summary)) = serde_json::from_str(line) else {
         return vec!["the demo did not end with a JSON object; it says why above".to_owned()];
     };
@@ -40,6 +63,8 @@ fn faults(line: &str) -> Vec<String> {
         .extend(["duplicate_effects", "lost_effects", "orphaned_effects"].map(|f| (f, 0.into())));
     expected.push(("orders", ORDERS.into()));
     expected.push(("kills", KILLS.into()));
+    expected.push(("store", smoke.store.into()));
+    expected.push(("workers", smoke.workers.into()));
     expected.push(("books_balance", true.into()));
     let is = |field: &str| summary.get(field).cloned().unwrap_or(Value::Null);
     let mut faults: Vec<String> = expected
@@ -69,13 +94,14 @@ mod tests {
         json!({
             "orders": 60, "completed": 40, "compensated": 20, "stuck": 0, "stopped": 0,
             "duplicate_effects": 0, "lost_effects": 0, "orphaned_effects": 0, "kills": 2,
+            "store": "postgres", "workers": 4,
             "books_balance": true, "p50_ms": 10.5, "p99_ms": 99.0, "elapsed_s": 3.2
         })
     }
 
     #[test]
     fn a_good_end_has_no_faults() {
-        assert_eq!(faults(&well().to_string()), Vec::<String>::new());
+        assert_eq!(faults(&well().to_string(), ON_POSTGRES), Vec::<String>::new());
     }
 
     #[test]
@@ -86,18 +112,20 @@ mod tests {
             ("stuck", json!(1)),
             ("lost_effects", json!(1)),
             ("kills", json!(1)),
+            ("store", json!("sqlite")),
+            ("workers", json!(1)),
             ("books_balance", json!(false)),
             ("p99_ms", Value::Null),
         ] {
             let mut summary = well();
             summary[field] = value;
-            let faults = faults(&summary.to_string());
+            let faults = faults(&summary.to_string(), ON_POSTGRES);
             assert!(matches!(&faults[..], [one] if one.contains(field)), "{field}: {faults:?}");
         }
     }
 
     #[test]
     fn no_json_at_the_end_is_a_fault() {
-        assert_eq!(faults("All is well").len(), 1);
+        assert_eq!(faults("All is well", ON_SQLITE).len(), 1);
     }
 }
