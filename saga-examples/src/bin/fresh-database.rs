@@ -94,7 +94,8 @@ async fn connect(options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
     let connected = timeout(CONNECT_MAX, options.connect()).await;
     let connected =
         connected.with_context(|| format!("no connection within {} s", CONNECT_MAX.as_secs()))?;
-    connected.context("cannot connect")
+    // Its text holds that of its source already.
+    connected.map_err(|error| anyhow::anyhow!("cannot connect: {error}"))
 }
 
 /// Whether the last line of standard input, at its end, says to keep the database.

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
 use super::build::Programs;
 use super::options::Options;
@@ -57,7 +57,14 @@ impl Databases {
             arguments: &arguments,
             environment: server.environment(),
         };
-        let (holder, first) = Process::start(launch, folder).await?;
+        let started = Process::start(launch, folder).await;
+        let (holder, first) = started.with_context(|| {
+            let url = server.url(None);
+            format!(
+                "no database for the demo on {url}; check that the URL is right, the server runs \
+                 and lets its user create databases"
+            )
+        })?;
         let Some(name) = first.trim().strip_prefix("database ") else {
             bail!("{FRESH_DATABASE} should have said `database ..` but said `{first}`");
         };
