@@ -32,7 +32,16 @@ pub(crate) enum Databases {
     /// Files in this folder.
     Files(PathBuf),
     /// One database on a server.
-    Server { server: Server, database: String, holder: Process },
+    Server(Box<OnServer>),
+}
+
+/// A database on a server.
+#[derive(Debug)]
+pub(crate) struct OnServer {
+    server: Server,
+    database: String,
+    /// Drops the database at the end of its standard input.
+    holder: Process,
 }
 
 impl Databases {
@@ -68,14 +77,15 @@ impl Databases {
         let Some(name) = first.trim().strip_prefix("database ") else {
             bail!("{FRESH_DATABASE} should have said `database ..` but said `{first}`");
         };
-        Ok(Self::Server { server, database: name.to_owned(), holder })
+        let database = name.to_owned();
+        Ok(Self::Server(Box::new(OnServer { server, database, holder })))
     }
 
     /// The address of a service's database, as the services' flags take it.
     pub(crate) fn of_service(&self, name: &str) -> OsString {
         match self {
             Self::Files(folder) => folder.join(format!("{name}.db")).into(),
-            Self::Server { server, database, .. } => server.url(Some(database)).as_str().into(),
+            Self::Server(on) => on.server.url(Some(&on.database)).as_str().into(),
         }
     }
 
@@ -88,7 +98,7 @@ impl Databases {
     pub(crate) fn environment(&self) -> Option<(&'static str, String)> {
         match self {
             Self::Files(_) => None,
-            Self::Server { server, .. } => server.environment(),
+            Self::Server(on) => on.server.environment(),
         }
     }
 
@@ -96,9 +106,9 @@ impl Databases {
     pub(crate) fn check_running(&mut self) -> anyhow::Result<()> {
         match self {
             Self::Files(_) => Ok(()),
-            Self::Server { server, holder, .. } => {
-                server.check_running()?;
-                holder.check_running()
+            Self::Server(on) => {
+                on.server.check_running()?;
+                on.holder.check_running()
             }
         }
     }
@@ -106,7 +116,8 @@ impl Databases {
     /// Drops the database and ends a server of the run's own, unless they are to be kept; tells what
     /// is left. Files stay where they are.
     pub(crate) async fn end(self, keep: bool) -> Vec<String> {
-        let Self::Server { server, database, mut holder } = self else { return Vec::new() };
+        let Self::Server(on) = self else { return Vec::new() };
+        let OnServer { server, database, mut holder } = *on;
         let mut left = Vec::new();
         if keep || server.is_own() {
             holder.say("keep\n").await;
