@@ -23,7 +23,8 @@ pub(crate) enum Shop {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum End {
     Commit,
-    Rollback,
+    /// The shop changes its mind and rolls the transaction back.
+    GiveUp,
     /// The process goes away before the commit.
     Crash,
 }
@@ -100,7 +101,7 @@ impl Shop {
 async fn finish<DB: Database>(tx: Transaction<'_, DB>, end: End) -> sqlx::Result<()> {
     match end {
         End::Commit => tx.commit().await,
-        End::Rollback => tx.rollback().await,
+        End::GiveUp => tx.rollback().await,
         End::Crash => {
             drop(tx);
             Ok(())
@@ -127,7 +128,7 @@ async fn main() -> anyhow::Result<()> {
     // It may as well run in another process: it finds the sagas in the database.
     let worker = Worker::builder(shop.sagas()).register(ship_order()?).start().await?;
 
-    for end in [End::Commit, End::Rollback, End::Crash] {
+    for end in [End::Commit, End::GiveUp, End::Crash] {
         let number = format!("order-{process}-{end:?}").to_lowercase();
         shop.place(&client, &number, end).await?;
         let saga = client.find_by_key("ship-order", &IdempotencyKey::new(&number)?).await?;
