@@ -1,5 +1,6 @@
 //! Rows as databases hold them, and the core types they stand for. Knows no SQL dialect.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use saga_core::store::{CommandAnswer, SagaRow, StoreError, Summary, WorkerCard, WorkerRow};
@@ -108,11 +109,15 @@ pub(crate) fn definition(
     Cell { table: "saga_definition", row: &row }.json("spec", spec)
 }
 
-/// A status and how many sagas have it.
-pub(crate) fn count((status, sagas): (String, i64)) -> Result<(Status, u64), StoreError> {
+/// How many sagas have which status, from rows that may name a status more than once.
+pub(crate) fn counts(rows: Vec<(String, i64)>) -> Result<Vec<(Status, u64)>, StoreError> {
     let cell = Cell { table: "saga", row: &"(any)" };
-    let known = Status::parse(&status).ok_or_else(|| cell.corrupt("status", &status))?;
-    Ok((known, cell.number("count", sagas)?))
+    let mut counts = BTreeMap::new();
+    for (status, sagas) in rows {
+        let known = Status::parse(&status).ok_or_else(|| cell.corrupt("status", &status))?;
+        *counts.entry(known).or_default() += cell.number::<u64>("count", sagas)?;
+    }
+    Ok(counts.into_iter().collect())
 }
 
 /// The identity of a saga, from a column of this table.

@@ -75,8 +75,7 @@ impl SagaLog for PostgresStore {
     }
 
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
-        let counted = self.lanes.run(Counts).await?;
-        counted.into_iter().map(row::count).collect()
+        row::counts(self.lanes.run(Counts).await?)
     }
 }
 

@@ -15,9 +15,12 @@ use super::schema;
 /// The oldest SQLite without the defect by which a reset of the write-ahead log could lose commits.
 const SQLITE_MIN: [u32; 3] = [3, 51, 3];
 
-/// How long one wait for the lock on the file lasts before it is begun afresh. SQLite waits ever
-/// longer between looks; beginning afresh keeps a writer from being overtaken all the time.
+/// How long one wait for the lock on the file lasts before it is begun afresh.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Pause between two looks at the lock on the file. SQLite's own waits get longer and longer, so
+/// that of many processes some would be overtaken for seconds, and lose their leases.
+const LOOK_EVERY: Duration = Duration::from_micros(500);
 
 /// How long a read waits in the rare moments when it cannot go on at once: while another process
 /// recovers the write-ahead log of one that was killed.
@@ -111,7 +114,7 @@ impl SqliteOptions {
     pub fn connect_to_write(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(&self.path, flags)?;
-        db.busy_timeout(BUSY_TIMEOUT)?;
+        db.busy_handler(Some(wait_for_lock))?;
         db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         db.pragma_update(None, "synchronous", "FULL")?;
         db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
@@ -184,6 +187,15 @@ impl<P: AsRef<Path>> From<P> for SqliteOptions {
     fn from(path: P) -> Self {
         Self::new(path.as_ref())
     }
+}
+
+/// Whether to look at the lock again, after so many looks.
+fn wait_for_lock(looks: i32) -> bool {
+    if LOOK_EVERY.saturating_mul(looks.unsigned_abs()) >= BUSY_TIMEOUT {
+        return false;
+    }
+    std::thread::sleep(LOOK_EVERY);
+    true
 }
 
 fn check_path(path: &Path, create: bool) -> Result<(), StoreError> {

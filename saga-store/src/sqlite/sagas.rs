@@ -181,5 +181,5 @@ fn page(
 fn counts(db: &Connection) -> Result<Vec<(Status, u64)>, StoreError> {
     let counted = all(db, include_str!("counts.sql"), [BUCKET])
         .map_err(|error| classify("counting table saga", &error))?;
-    counted.into_iter().map(row::count).collect()
+    row::counts(counted)
 }

@@ -13,6 +13,14 @@ use super::statement::{execute, one};
 /// wait is bounded by the connection's busy timeout; this bounds their sum.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(30);
 
+/// While other processes write too, the lock is left free for this long between two transactions:
+/// longer than the pause between two looks of those who wait for it, or a busy writer would take
+/// it again before anybody saw it free.
+const GIVE_WAY: Duration = Duration::from_millis(1);
+
+/// How long after another process has written it counts as writing still.
+const NEIGHBOUR_KEPT: Duration = Duration::from_millis(100);
+
 /// The one connection that writes, opened anew after every failure: whatever state the old one
 /// was in is gone with it.
 #[derive(Debug)]
@@ -21,17 +29,22 @@ pub(super) struct Session {
     db: Option<Connection>,
     /// Moves when another connection has written.
     data_version: Option<i64>,
+    /// When that was last seen to have happened.
+    neighbour_seen: Option<Instant>,
 }
 
 impl Session {
     /// A session on a file that exists. It connects when there is something to write.
     pub(super) fn new(options: SqliteOptions) -> Self {
-        Self { options, db: None, data_version: None }
+        Self { options, db: None, data_version: None, neighbour_seen: None }
     }
 
     /// Begins a transaction that holds the lock on the file from the start, so that nothing in it
     /// can fail for want of the lock. Also tells whether others have written since the last one.
     pub(super) fn begin(&mut self) -> Result<(&Connection, bool), StoreError> {
+        if self.neighbour_seen.is_some_and(|seen| seen.elapsed() < NEIGHBOUR_KEPT) {
+            std::thread::sleep(GIVE_WAY);
+        }
         let since = Instant::now();
         let version = loop {
             match self.try_begin() {
@@ -44,8 +57,12 @@ impl Session {
             }
         };
         let before = self.data_version.replace(version);
+        let written_by_others = before.is_some_and(|before| before != version);
+        if written_by_others {
+            self.neighbour_seen = Some(Instant::now());
+        }
         let db = self.db.as_ref().expect("a transaction has begun on it");
-        Ok((db, before.is_some_and(|before| before != version)))
+        Ok((db, written_by_others))
     }
 
     fn try_begin(&mut self) -> Result<i64> {

@@ -75,3 +75,37 @@ async fn handles_on_one_file_append_side_by_side() {
     let store = SqliteStore::open(&path).await.expect("a database");
     assert_eq!(store.counts().await, Ok(vec![(saga_core::Status::Completed, 100)]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_writer_does_not_keep_another_process_from_its_heartbeat() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("saga.db");
+    let busy = SqliteStore::open(&path).await.expect("a database");
+    let other = SqliteStore::open(&path).await.expect("the same database");
+    let (owner, heart) = (card(), card());
+    busy.enlist(&owner, LONG).await.expect("a lease");
+    other.enlist(&heart, LONG).await.expect("a lease");
+    let mut writing = JoinSet::new();
+    for _ in 0..8 {
+        let (busy, id) = (busy.clone(), owner.id);
+        writing.spawn(async move {
+            loop {
+                let (mut driven, new) = Driven::start(id);
+                busy.start(new).await.expect("a start");
+                while let Some(append) = driven.advance() {
+                    busy.append(append).await.expect("nobody else owns it");
+                }
+            }
+        });
+    }
+    let mut waits = Vec::new();
+    for _ in 0..40 {
+        let begun = std::time::Instant::now();
+        assert_eq!(other.renew(heart.id, LONG).await, Ok(true));
+        waits.push(begun.elapsed());
+    }
+    writing.abort_all();
+    waits.sort_unstable();
+    // With waits that double, every other heartbeat took longer than that here.
+    assert!(waits[20] < std::time::Duration::from_secs(1), "{waits:?}");
+}
