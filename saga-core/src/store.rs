@@ -91,7 +91,7 @@ pub trait Leases: Send + Sync + 'static {
     /// no two callers are ever given the same epoch of a saga.
     async fn claim(&self, claim: &Claim) -> Result<Vec<SagaRow>, StoreError>;
 
-    /// All sagas this worker owns by the store's account.
+    /// All sagas this worker owns by the store's account, but those that cannot be read.
     ///
     /// A worker that never learnt the outcome of a claim or a start finds here what it has to
     /// drive, or has to let go of.
@@ -120,9 +120,14 @@ pub trait Leases: Send + Sync + 'static {
 #[async_trait]
 pub trait Inbox: Send + Sync + 'static {
     /// Stores a command durably, once per (saga, request id), and makes the saga due.
+    ///
+    /// A saga that has ended stays as it is. No worker drives it, so its commands are answered by
+    /// whoever sees them: see [`Inbox::pending`].
     async fn submit(&self, id: SagaId, command: &Command) -> Result<SubmitOutcome, StoreError>;
 
-    /// Unanswered commands for sagas owned by this worker, at most `limit`.
+    /// Unanswered commands that this worker may answer, at most `limit`: for sagas it owns, and
+    /// for any that have ended, whichever of command and end came first. A command that cannot be
+    /// read is left out.
     async fn pending(
         &self,
         worker: WorkerId,

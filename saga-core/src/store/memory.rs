@@ -293,8 +293,9 @@ impl Inbox for MemoryStore {
         limit: u32,
     ) -> Result<Vec<(SagaId, Command)>, StoreError> {
         let state = self.state();
-        let owned = state.sagas.values().filter(|record| record.row.owner == Some(worker));
-        let unanswered = owned.flat_map(|record| {
+        let open = |row: &SagaRow| row.owner == Some(worker) || !row.summary.status.is_alive();
+        let open = state.sagas.values().filter(|record| open(&record.row));
+        let unanswered = open.flat_map(|record| {
             let open = record.commands.iter().filter(|(_, answer)| answer.is_none());
             open.map(|(command, _)| (record.row.id, command.clone()))
         });
