@@ -162,6 +162,9 @@ pub trait Definitions: Send + Sync + 'static {
         version: u32,
     ) -> Result<Option<DefinitionSpec>, StoreError>;
 
+    /// The versions on record under this name, oldest first.
+    async fn versions(&self, name: &str) -> Result<Vec<u32>, StoreError>;
+
     /// The newest version on record under this name.
     async fn newest(&self, name: &str) -> Result<Option<DefinitionSpec>, StoreError>;
 }
@@ -372,7 +375,7 @@ pub enum PublishError {
     /// This version exists with another structure.
     #[error(
         "definition {definition} was changed under the same version, but sagas may be running on the one on record: give it a new version.{}",
-        diff(stored, offered)
+        bullets(stored.difference(offered))
     )]
     Changed {
         /// Which.
@@ -387,18 +390,6 @@ pub enum PublishError {
     Store(#[from] StoreError),
 }
 
-/// The steps of two structures, one per line, marked `-` on record and `+` offered.
-fn diff(stored: &DefinitionSpec, offered: &DefinitionSpec) -> String {
-    let lines = |spec: &DefinitionSpec| -> Vec<String> {
-        let line =
-            |step: &crate::StepSpec| format!("{} ({}, stage {})", step.name, step.kind, step.stage);
-        spec.steps.iter().map(line).collect()
-    };
-    let (stored, offered) = (lines(stored), lines(offered));
-    let gone =
-        stored.iter().filter(|line| !offered.contains(line)).map(|line| format!("\n  - {line}"));
-    let new =
-        offered.iter().filter(|line| !stored.contains(line)).map(|line| format!("\n  + {line}"));
-    let changes: String = gone.chain(new).collect();
-    if changes.is_empty() { "\n  the order of the steps differs".to_owned() } else { changes }
+fn bullets(lines: Vec<String>) -> String {
+    lines.iter().map(|line| format!("\n  {line}")).collect()
 }

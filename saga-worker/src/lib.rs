@@ -63,6 +63,7 @@ mod entropy;
 mod executor;
 #[cfg(feature = "http")]
 mod http_step;
+mod last_answer;
 mod lease;
 mod punctual;
 mod registry;

@@ -192,7 +192,7 @@ macro_rules! __store_facts {
             queries::a_log_is_read_in_pages,
             queries::an_unknown_saga_is_nothing,
             definitions::a_published_definition_is_found_under_its_name_and_version,
-            definitions::the_newest_version_of_a_definition_is_found_under_its_name,
+            definitions::the_versions_of_a_definition_are_found_under_its_name,
             definitions::policies_of_a_published_version_are_brought_up_to_date,
             definitions::another_structure_under_a_known_version_is_refused_with_the_difference,
             definitions::of_racing_structures_under_one_version_one_is_kept,

@@ -354,6 +354,12 @@ impl Definitions for MemoryStore {
         Ok(self.state().definitions.get(&(name.to_owned(), version)).cloned())
     }
 
+    async fn versions(&self, name: &str) -> Result<Vec<u32>, StoreError> {
+        let state = self.state();
+        let versions = state.definitions.range((name.to_owned(), 0)..=(name.to_owned(), u32::MAX));
+        Ok(versions.map(|((_, version), _)| *version).collect())
+    }
+
     async fn newest(&self, name: &str) -> Result<Option<DefinitionSpec>, StoreError> {
         let state = self.state();
         let versions = state.definitions.range((name.to_owned(), 0)..=(name.to_owned(), u32::MAX));

@@ -36,6 +36,17 @@ impl Definitions for SqliteStore {
         self.reader.read(work).await
     }
 
+    async fn versions(&self, name: &str) -> Result<Vec<u32>, StoreError> {
+        let name = name.to_owned();
+        let work = move |mut db: sqlx::pool::PoolConnection<sqlx::Sqlite>| async move {
+            let versions = sqlx::query_scalar(include_str!("versions.sql"));
+            let versions = versions.bind(&name).fetch_all(&mut *db).await;
+            let what = format_args!("reading table saga_definition, versions of {name}");
+            versions.map_err(|error| classify(what, &error))
+        };
+        self.reader.read(work).await
+    }
+
     async fn newest(&self, name: &str) -> Result<Option<DefinitionSpec>, StoreError> {
         let name = name.to_owned();
         let work = move |db: &mut Connection| {
