@@ -68,6 +68,7 @@ mod lease;
 mod punctual;
 mod registry;
 mod retry_schedule;
+mod rollouts;
 mod runtime;
 pub mod telemetry;
 mod watchers;
@@ -82,4 +83,5 @@ pub use registry::RegistryError;
 pub use retry_schedule::RetrySchedule;
 #[cfg(feature = "backoff")]
 pub use retry_schedule::policy_from_backoff;
+pub use rollouts::RolloutError;
 pub use worker::{BuildError, DrainReport, Worker, WorkerBuilder};
