@@ -7,7 +7,7 @@ use saga_core::store::{Definitions, PublishError, StoreError};
 
 use super::SqliteStore;
 use super::failure::classify;
-use super::statement::{execute, first};
+use super::statement::{all, execute, first};
 use super::writer::Change;
 use crate::row::{self, json};
 
@@ -38,11 +38,11 @@ impl Definitions for SqliteStore {
 
     async fn versions(&self, name: &str) -> Result<Vec<u32>, StoreError> {
         let name = name.to_owned();
-        let work = move |mut db: sqlx::pool::PoolConnection<sqlx::Sqlite>| async move {
-            let versions = sqlx::query_scalar(include_str!("versions.sql"));
-            let versions = versions.bind(&name).fetch_all(&mut *db).await;
+        let work = move |db: &mut Connection| {
+            let versions = all::<(u32,)>(db, include_str!("versions.sql"), [&name]);
             let what = format_args!("reading table saga_definition, versions of {name}");
-            versions.map_err(|error| classify(what, &error))
+            let versions = versions.map_err(|error| classify(what, &error))?;
+            Ok(versions.into_iter().map(|(version,)| version).collect())
         };
         self.reader.read(work).await
     }
