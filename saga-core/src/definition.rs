@@ -1,6 +1,7 @@
 //! What a saga of one kind consists of: a named, versioned list of steps.
 
 mod check;
+mod difference;
 mod spec;
 
 #[cfg(test)]

@@ -77,6 +77,7 @@ pub use log::{LOG_TRANSITIONS_MAX, LogError, LogHead, LogRow, Transition};
 pub use payload::{PAYLOAD_BYTES_MAX, Payload, PayloadError};
 pub use policy::breaker::{Admission, Breaker, BreakerPolicy, BreakerState, CallResult, Permit};
 pub use policy::retry::RetryPolicy;
+pub use policy::rollout::{Rollout, RolloutFault, RolloutFaults, Share};
 pub use saga::{
     HandleError, IllegalTransition, Next, Phase, PlannedCall, ReplayError, Saga, StartRequest,
     Status, StepLedger, StepState, Stimulus, WaitReason,

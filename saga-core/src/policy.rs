@@ -1,4 +1,5 @@
-//! Pure arithmetic of retries and breakers: jitter and `now` come in as arguments.
+//! Pure arithmetic of retries, breakers and rollouts: jitter and `now` come in as arguments.
 
 pub(crate) mod breaker;
 pub(crate) mod retry;
+pub(crate) mod rollout;

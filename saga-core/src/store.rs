@@ -91,7 +91,7 @@ pub trait Leases: Send + Sync + 'static {
     /// no two callers are ever given the same epoch of a saga.
     async fn claim(&self, claim: &Claim) -> Result<Vec<SagaRow>, StoreError>;
 
-    /// All sagas this worker owns by the store's account.
+    /// All sagas this worker owns by the store's account, but those that cannot be read.
     ///
     /// A worker that never learnt the outcome of a claim or a start finds here what it has to
     /// drive, or has to let go of.
@@ -120,9 +120,14 @@ pub trait Leases: Send + Sync + 'static {
 #[async_trait]
 pub trait Inbox: Send + Sync + 'static {
     /// Stores a command durably, once per (saga, request id), and makes the saga due.
+    ///
+    /// A saga that has ended stays as it is. No worker drives it, so its commands are answered by
+    /// whoever sees them: see [`Inbox::pending`].
     async fn submit(&self, id: SagaId, command: &Command) -> Result<SubmitOutcome, StoreError>;
 
-    /// Unanswered commands for sagas owned by this worker, at most `limit`.
+    /// Unanswered commands that this worker may answer, at most `limit`: for sagas it owns, and
+    /// for any that have ended, whichever of command and end came first. A command that cannot be
+    /// read is left out.
     async fn pending(
         &self,
         worker: WorkerId,
@@ -156,6 +161,9 @@ pub trait Definitions: Send + Sync + 'static {
         name: &str,
         version: u32,
     ) -> Result<Option<DefinitionSpec>, StoreError>;
+
+    /// The versions on record under this name, oldest first.
+    async fn versions(&self, name: &str) -> Result<Vec<u32>, StoreError>;
 
     /// The newest version on record under this name.
     async fn newest(&self, name: &str) -> Result<Option<DefinitionSpec>, StoreError>;
@@ -367,7 +375,7 @@ pub enum PublishError {
     /// This version exists with another structure.
     #[error(
         "definition {definition} was changed under the same version, but sagas may be running on the one on record: give it a new version.{}",
-        diff(stored, offered)
+        bullets(stored.difference(offered))
     )]
     Changed {
         /// Which.
@@ -382,18 +390,6 @@ pub enum PublishError {
     Store(#[from] StoreError),
 }
 
-/// The steps of two structures, one per line, marked `-` on record and `+` offered.
-fn diff(stored: &DefinitionSpec, offered: &DefinitionSpec) -> String {
-    let lines = |spec: &DefinitionSpec| -> Vec<String> {
-        let line =
-            |step: &crate::StepSpec| format!("{} ({}, stage {})", step.name, step.kind, step.stage);
-        spec.steps.iter().map(line).collect()
-    };
-    let (stored, offered) = (lines(stored), lines(offered));
-    let gone =
-        stored.iter().filter(|line| !offered.contains(line)).map(|line| format!("\n  - {line}"));
-    let new =
-        offered.iter().filter(|line| !stored.contains(line)).map(|line| format!("\n  + {line}"));
-    let changes: String = gone.chain(new).collect();
-    if changes.is_empty() { "\n  the order of the steps differs".to_owned() } else { changes }
+fn bullets(lines: Vec<String>) -> String {
+    lines.iter().map(|line| format!("\n  {line}")).collect()
 }

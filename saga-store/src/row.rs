@@ -32,8 +32,32 @@ pub(crate) type SagaColumns = (
 /// Of the table `saga_log`: `seq, epoch, at, body, digest`.
 pub(crate) type LogColumns = (i64, i64, i64, String, Vec<u8>);
 
+/// Of the table `saga_command`: `saga_id, body`.
+pub(crate) type PendingColumns = (Vec<u8>, String);
+
 /// Of the table `saga_worker`: `id, name, definitions, lease_until`, and whether it has run out.
 pub(crate) type WorkerColumns = (Vec<u8>, String, String, i64, bool);
+
+/// What can be read of some rows. One that cannot is named in the log of the process and left out:
+/// it must not keep anybody from the others.
+pub(crate) fn readable<C, T>(
+    rows: Vec<C>,
+    read: impl Fn(C) -> Result<T, StoreError>,
+    what: &str,
+) -> Vec<T> {
+    let read = |row| {
+        let row = read(row);
+        row.inspect_err(|error| tracing::error!(%error, "left out of {what}: it cannot be read"))
+            .ok()
+    };
+    rows.into_iter().filter_map(read).collect()
+}
+
+/// A command and the saga it is for.
+pub(crate) fn pending((id, body): PendingColumns) -> Result<(SagaId, Command), StoreError> {
+    let id = saga_id("saga_command", &id)?;
+    Ok((id, command(id, &body)?))
+}
 
 /// A state row.
 pub(crate) fn saga(columns: SagaColumns) -> Result<SagaRow, StoreError> {

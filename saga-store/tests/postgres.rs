@@ -5,9 +5,15 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use saga_core::Store;
 use saga_core::store::conformance::Harness;
+use saga_core::store::{Claim, Inbox, Leases, SagaLog, SagaRow, StoreError, SubmitOutcome};
+use saga_core::{Command, CommandAction, IdempotencyKey, SagaId, Store};
 use saga_store::{PostgresOptions, PostgresStore};
+use sqlx::{AssertSqlSafe, ConnectOptions};
+
+#[allow(dead_code, reason = "shared with the tests of SQLite, which use all of it")]
+#[path = "it/driven.rs"]
+mod driven;
 
 /// A fresh database; each handle on it has connections of its own.
 struct Fresh(String);
@@ -26,7 +32,56 @@ fn fresh() -> Fresh {
 
 /// The name tells `cargo xtask test` which tests need a server.
 mod postgres {
-    use super::fresh;
+    use super::*;
+    use driven::{Driven, LONG, PAST, card, order};
 
     saga_core::store_conformance!(fresh());
+
+    fn pause(request_id: &str) -> Command {
+        Command {
+            request_id: IdempotencyKey::new(request_id).expect("a short key"),
+            actor: "ops".into(),
+            reason: "a test".into(),
+            action: CommandAction::Pause,
+        }
+    }
+
+    #[tokio::test]
+    async fn unreadable_sagas_and_commands_do_not_keep_a_worker_from_the_others() {
+        let Fresh(url) = fresh();
+        let options = PostgresOptions::from_url(&url).expect("the fixture's URL");
+        let store = PostgresStore::open(options).await.expect("a fresh database opens");
+        let options: sqlx::postgres::PgConnectOptions = url.parse().expect("the fixture's URL");
+        let mut db = options.connect().await.expect("a connection to tamper through");
+        let card = card();
+        let worker = card.id;
+        store.enlist(&card, LONG).await.expect("a lease");
+        let (damaged, new) = Driven::start(worker);
+        store.start(new).await.expect("a start");
+        let (sound, new) = Driven::start(worker);
+        store.start(new).await.expect("a start");
+        for request_id in ["request-1", "request-2"] {
+            let submitted = store.submit(sound.id, &pause(request_id)).await;
+            assert_eq!(submitted, Ok(SubmitOutcome::Queued));
+        }
+        let id: String = damaged.id.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        for damage in [
+            format!("UPDATE saga SET status = 'nonsense' WHERE id = '\\x{id}'"),
+            "UPDATE saga_command SET body = '{}' WHERE request_id = 'request-1'".to_owned(),
+        ] {
+            let done = sqlx::query(AssertSqlSafe(damage)).execute(&mut db).await;
+            assert_eq!(done.expect("the tampering").rows_affected(), 1);
+        }
+        let ids = |rows: Result<Vec<SagaRow>, StoreError>| -> Vec<SagaId> {
+            rows.expect("the readable ones").iter().map(|row| row.id).collect()
+        };
+        assert_eq!(ids(store.owned(worker).await), [sound.id]);
+        let pending = store.pending(worker, 10).await;
+        assert_eq!(pending, Ok(vec![(sound.id, pause("request-2"))]));
+        for id in [damaged.id, sound.id] {
+            store.release(id, worker, 1, Some(PAST)).await.expect("a release");
+        }
+        let claim = Claim { worker, definitions: vec![order().reference()], limit: 10 };
+        assert_eq!(ids(store.claim(&claim).await), [sound.id]);
+    }
 }

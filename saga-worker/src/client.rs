@@ -2,14 +2,15 @@
 
 mod command;
 mod follow;
+mod knowledge;
 mod start;
 
 use std::sync::{Arc, Weak};
 
 use saga_core::store::{Query, SagaRow, Store, StoreError};
 use saga_core::{
-    Clock, Definition, IdempotencyKey, LogRow, Saga, SagaId, SagaView, Status, Transition, Wait,
-    WaitReason,
+    Clock, Definition, IdempotencyKey, LogRow, Saga, SagaId, SagaView, Share, Status, Transition,
+    Wait,
 };
 
 pub use command::CommandError;
@@ -18,6 +19,7 @@ pub use start::{Start, StartError, Started};
 use crate::clock::SystemClock;
 use crate::entropy::Entropy;
 use crate::registry::{Registry, RegistryError};
+use crate::rollouts::{RolloutError, Rollouts};
 use crate::runtime::Runtime;
 use crate::watchers::Watchers;
 
@@ -32,6 +34,7 @@ pub struct Client {
     clock: Arc<dyn Clock>,
     entropy: Arc<Entropy>,
     registry: Registry,
+    rollouts: Arc<Rollouts>,
     watchers: Arc<Watchers>,
     /// The worker of this process, if it has one.
     runtime: Weak<Runtime>,
@@ -50,6 +53,7 @@ impl Client {
             clock: Arc::new(SystemClock),
             entropy: Arc::new(Entropy::System),
             registry: Registry::new(definitions)?,
+            rollouts: Arc::default(),
             watchers: Arc::default(),
             runtime: Weak::new(),
             payload_bytes_max: saga_core::PAYLOAD_BYTES_MAX,
@@ -63,12 +67,59 @@ impl Client {
         self
     }
 
-    pub(crate) fn of(runtime: &Arc<Runtime>) -> Self {
+    /// The same client, starting this share of new sagas on a version that is being rolled out;
+    /// earlier rollouts are replaced. See [`WorkerBuilder::rollout`](crate::WorkerBuilder::rollout)
+    /// for what the shares mean.
+    ///
+    /// The versions there are, for this, are those given to [`Client::new`] or, where none of that
+    /// name is, those that workers have put on record. So a process without the code takes part in
+    /// a rollout too, but it has to be told: **a client without rollouts and without the
+    /// definition starts on the newest version on record**, from the moment at which the first
+    /// worker with it has come up. Give the rollout to such clients before that moment, with the
+    /// version they are to stay on at 100 %.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use saga_core::{Definition, Failure, MemoryStore, Step};
+    /// # use saga_worker::{SystemClock, Worker};
+    /// # async fn work() -> Result<(), Failure> { Ok(()) }
+    /// # let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+    /// # let v1 = Definition::new("place-order", [Step::pivot("capture-payment", work)])?;
+    /// # let v2 = Definition::builder("place-order").version(2).step(Step::pivot("capture-card", work)).build()?;
+    /// # let _worker = Worker::builder(store.clone()).register(v1).register(v2).start().await?;
+    /// use saga_core::Share;
+    /// use saga_worker::Client;
+    ///
+    /// let client = Client::new(store, vec![])?;
+    /// let client = client.with_rollouts([("place-order", 2, Share::percent(5))]).await?;
+    /// let saga = client.start("place-order", &17).key("order-17").await?;
+    /// # assert_eq!(client.view(saga.id).await?.unwrap().version, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`RolloutError`] naming every fault at once.
+    pub async fn with_rollouts<N: Into<String>>(
+        mut self,
+        shares: impl IntoIterator<Item = (N, u32, Share)>,
+    ) -> Result<Self, RolloutError> {
+        let wishes = shares.into_iter().map(|(name, version, share)| (name.into(), version, share));
+        let wishes: Vec<_> = wishes.collect();
+        self.rollouts =
+            Arc::new(Rollouts::check(wishes, &self.registry, self.store.as_ref()).await?);
+        Ok(self)
+    }
+
+    pub(crate) fn of(runtime: &Arc<Runtime>, rollouts: Rollouts) -> Self {
         Self {
             store: runtime.store.clone(),
             clock: runtime.clock.clone(),
             entropy: runtime.entropy.clone(),
             registry: runtime.registry.clone(),
+            rollouts: Arc::new(rollouts),
             watchers: runtime.watchers.clone(),
             runtime: Arc::downgrade(runtime),
             payload_bytes_max: runtime.options.payload_bytes_max,
@@ -88,20 +139,10 @@ impl Client {
         let Some((row, saga)) = self.replay(id).await? else { return Ok(None) };
         let now = self.clock.now();
         let mut view = SagaView::of(&saga, now);
-        let unclaimed =
-            row.owner.is_none() && matches!(saga.wait(now), Some(WaitReason::Worker { .. }));
-        if unclaimed && !self.somebody_knows(&row).await? {
-            view.wait = Some(Wait::from(WaitReason::Definition { definition: row.definition }));
+        if let Some(by_its_log) = saga.wait(now) {
+            view.wait = Some(Wait::from(self.wait_for_knowledge(&row, by_its_log).await?));
         }
         Ok(Some(view))
-    }
-
-    async fn somebody_knows(&self, row: &SagaRow) -> Result<bool, ClientError> {
-        let workers = self.store.workers().await?;
-        let knows = |worker: &saga_core::store::WorkerRow| {
-            worker.card.definitions.contains(&row.definition)
-        };
-        Ok(workers.iter().any(|worker| !worker.expired && knows(worker)))
     }
 
     async fn replay(&self, id: SagaId) -> Result<Option<(SagaRow, Saga)>, ClientError> {

@@ -63,10 +63,12 @@ mod entropy;
 mod executor;
 #[cfg(feature = "http")]
 mod http_step;
+mod last_answer;
 mod lease;
 mod punctual;
 mod registry;
 mod retry_schedule;
+mod rollouts;
 mod runtime;
 pub mod telemetry;
 mod watchers;
@@ -81,4 +83,5 @@ pub use registry::RegistryError;
 pub use retry_schedule::RetrySchedule;
 #[cfg(feature = "backoff")]
 pub use retry_schedule::policy_from_backoff;
+pub use rollouts::RolloutError;
 pub use worker::{BuildError, DrainReport, Worker, WorkerBuilder};

@@ -158,6 +158,10 @@ impl Definitions for Punctual {
         self.bound(self.store.definition(name, version)).await
     }
 
+    async fn versions(&self, name: &str) -> Result<Vec<u32>, StoreError> {
+        self.bound(self.store.versions(name)).await
+    }
+
     async fn newest(&self, name: &str) -> Result<Option<DefinitionSpec>, StoreError> {
         self.bound(self.store.newest(name)).await
     }

@@ -21,6 +21,19 @@ pub enum RegistryError {
         /// Its version.
         version: u32,
     },
+    /// There is no such version.
+    #[error(
+        "definition {name} has no version {version}: there are {}; name one of them, or start a worker that registers v{version} first",
+        versions(known)
+    )]
+    UnknownVersion {
+        /// The definition's name.
+        name: String,
+        /// The version asked for.
+        version: u32,
+        /// The versions registered here or on record, oldest first.
+        known: Vec<u32>,
+    },
     /// Nobody registered a definition of this name.
     #[error(
         "no definition named {name:?} is registered here or on record in the store: known here are {known:?}; start a worker that registers it first"
@@ -31,6 +44,12 @@ pub enum RegistryError {
         /// The names there are.
         known: Vec<String>,
     },
+}
+
+/// Versions in words, such as `v1, v2`.
+fn versions(known: &[u32]) -> String {
+    let known: Vec<_> = known.iter().map(|version| format!("v{version}")).collect();
+    known.join(", ")
 }
 
 impl Registry {
@@ -59,13 +78,27 @@ impl Registry {
         (definition.spec().reference() == *reference).then_some(definition)
     }
 
+    /// The versions registered under a name, oldest first.
+    pub(crate) fn versions(&self, name: &str) -> Vec<u32> {
+        let versions = self.0.range((name.to_owned(), 0)..=(name.to_owned(), u32::MAX));
+        versions.map(|((_, version), _)| *version).collect()
+    }
+
+    /// The definition of this name and version.
+    pub(crate) fn version(&self, name: &str, version: u32) -> Option<&Definition> {
+        self.0.get(&(name.to_owned(), version))
+    }
+
     pub(crate) fn newest(&self, name: &str) -> Result<&Definition, RegistryError> {
         let versions = self.0.range((name.to_owned(), 0)..=(name.to_owned(), u32::MAX));
-        versions.map(|(_, definition)| definition).next_back().ok_or_else(|| {
-            RegistryError::Unknown {
-                name: name.to_owned(),
-                known: self.0.keys().map(|(name, _)| name.clone()).collect(),
-            }
-        })
+        let newest = versions.map(|(_, definition)| definition).next_back();
+        newest.ok_or_else(|| self.unknown(name))
+    }
+
+    /// What to tell somebody who asked for a definition that is not known at all.
+    pub(crate) fn unknown(&self, name: &str) -> RegistryError {
+        let mut known: Vec<_> = self.0.keys().map(|(name, _)| name.clone()).collect();
+        known.dedup();
+        RegistryError::Unknown { name: name.to_owned(), known }
     }
 }

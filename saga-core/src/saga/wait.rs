@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Next, PlannedCall, Saga};
 use crate::context::Op;
 use crate::definition::DefinitionRef;
+use crate::digest::Digest;
 use crate::time::Timestamp;
 
 /// What a live saga is waiting for.
@@ -55,6 +56,9 @@ pub enum WaitReason {
     Definition {
         /// The definition no living worker has registered.
         definition: DefinitionRef,
+        /// The structure under which living workers know this version, where they do.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        known_as: Option<Digest>,
     },
     /// For an operator to resume it.
     Paused {
@@ -151,7 +155,14 @@ impl fmt::Display for WaitReason {
                 write!(f, "breaker of {participant} is open: {step} asks again at {until}")
             }
             Self::Worker { since } => write!(f, "ready since {since}, waiting for a worker"),
-            Self::Definition { definition } => write!(f, "no worker knows definition {definition}"),
+            Self::Definition { definition, known_as: None } => {
+                write!(f, "no worker knows definition {definition}")
+            }
+            Self::Definition { definition, known_as: Some(other) } => write!(
+                f,
+                "no worker knows definition {definition} as this saga was started on it (digest {}): the workers there are know a changed one (digest {other})",
+                definition.digest
+            ),
             Self::Paused { by, why } => write!(f, "paused by {by}: {why}"),
             Self::Stuck { why, .. } => write!(f, "stuck: {why}"),
         }

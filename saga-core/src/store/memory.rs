@@ -293,8 +293,9 @@ impl Inbox for MemoryStore {
         limit: u32,
     ) -> Result<Vec<(SagaId, Command)>, StoreError> {
         let state = self.state();
-        let owned = state.sagas.values().filter(|record| record.row.owner == Some(worker));
-        let unanswered = owned.flat_map(|record| {
+        let open = |row: &SagaRow| row.owner == Some(worker) || !row.summary.status.is_alive();
+        let open = state.sagas.values().filter(|record| open(&record.row));
+        let unanswered = open.flat_map(|record| {
             let open = record.commands.iter().filter(|(_, answer)| answer.is_none());
             open.map(|(command, _)| (record.row.id, command.clone()))
         });
@@ -351,6 +352,12 @@ impl Definitions for MemoryStore {
         version: u32,
     ) -> Result<Option<DefinitionSpec>, StoreError> {
         Ok(self.state().definitions.get(&(name.to_owned(), version)).cloned())
+    }
+
+    async fn versions(&self, name: &str) -> Result<Vec<u32>, StoreError> {
+        let state = self.state();
+        let versions = state.definitions.range((name.to_owned(), 0)..=(name.to_owned(), u32::MAX));
+        Ok(versions.map(|((_, version), _)| *version).collect())
     }
 
     async fn newest(&self, name: &str) -> Result<Option<DefinitionSpec>, StoreError> {

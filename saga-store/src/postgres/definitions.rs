@@ -30,6 +30,11 @@ impl Definitions for PostgresStore {
         spec.map(|spec| row::definition(name, version, &spec)).transpose()
     }
 
+    async fn versions(&self, name: &str) -> Result<Vec<u32>, StoreError> {
+        let versions = self.lanes.run(Versions { name: name.to_owned() }).await?;
+        Ok(versions.into_iter().map(|version| u32::try_from(version).unwrap_or(u32::MAX)).collect())
+    }
+
     async fn newest(&self, name: &str) -> Result<Option<DefinitionSpec>, StoreError> {
         let newest = self.lanes.run(Newest { name: name.to_owned() }).await?;
         let Some((version, spec)) = newest else { return Ok(None) };
@@ -84,6 +89,23 @@ impl Work for Stored {
             .bind(i64::from(self.version))
             .fetch_optional(db)
             .await
+    }
+}
+
+struct Versions {
+    name: String,
+}
+
+#[async_trait]
+impl Work for Versions {
+    type Outcome = Vec<i64>;
+
+    fn what(&self) -> String {
+        format!("reading table saga_definition, versions of {}", self.name)
+    }
+
+    async fn run(&self, db: &mut PgConnection) -> Result<Self::Outcome, Error> {
+        sqlx::query_scalar(include_str!("versions.sql")).bind(&self.name).fetch_all(db).await
     }
 }
 

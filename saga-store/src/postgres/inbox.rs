@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnection;
 
 use super::PostgresStore;
 use super::lane::Work;
-use crate::row::{self, json};
+use crate::row::{self, PendingColumns, json};
 
 #[async_trait]
 impl Inbox for PostgresStore {
@@ -31,11 +31,7 @@ impl Inbox for PostgresStore {
         limit: u32,
     ) -> Result<Vec<(SagaId, Command)>, StoreError> {
         let rows = self.lanes.run(Pending { worker, limit }).await?;
-        let readable = rows.into_iter().map(|(id, body)| {
-            let id = row::saga_id("saga_command", &id)?;
-            Ok((id, row::command(id, &body)?))
-        });
-        readable.collect()
+        Ok(row::readable(rows, row::pending, "the pending commands"))
     }
 
     async fn commands(&self, id: SagaId) -> Result<Vec<Command>, StoreError> {
@@ -103,7 +99,7 @@ struct Pending {
 
 #[async_trait]
 impl Work for Pending {
-    type Outcome = Vec<(Vec<u8>, String)>;
+    type Outcome = Vec<PendingColumns>;
 
     fn what(&self) -> String {
         "reading table saga_command".to_owned()

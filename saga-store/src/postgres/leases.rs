@@ -33,18 +33,13 @@ impl Leases for PostgresStore {
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<SagaRow>, StoreError> {
         let claimed = self.lanes.run(Wanted(claim.clone())).await?;
-        // One unreadable row must not keep a worker from the readable ones. It stays with this
-        // worker, which does nothing with it.
-        let readable = claimed.into_iter().map(row::saga).filter_map(|row| {
-            row.inspect_err(|error| tracing::error!(%error, "claimed a saga that cannot be read"))
-                .ok()
-        });
-        Ok(readable.collect())
+        // An unreadable row stays with this worker, which does nothing with it.
+        Ok(row::readable(claimed, row::saga, "the sagas claimed"))
     }
 
     async fn owned(&self, worker: WorkerId) -> Result<Vec<SagaRow>, StoreError> {
         let rows = self.lanes.run(Owned { worker }).await?;
-        rows.into_iter().map(row::saga).collect()
+        Ok(row::readable(rows, row::saga, "the sagas owned"))
     }
 
     async fn release(

@@ -7,7 +7,7 @@ use saga_core::store::{Definitions, PublishError, StoreError};
 
 use super::SqliteStore;
 use super::failure::classify;
-use super::statement::{execute, first};
+use super::statement::{all, execute, first};
 use super::writer::Change;
 use crate::row::{self, json};
 
@@ -32,6 +32,17 @@ impl Definitions for SqliteStore {
             let what = format_args!("reading table saga_definition, row {name} v{version}");
             let spec = stored(db, &name, version).map_err(|error| classify(what, &error))?;
             spec.map(|spec| row::definition(&name, version, &spec)).transpose()
+        };
+        self.reader.read(work).await
+    }
+
+    async fn versions(&self, name: &str) -> Result<Vec<u32>, StoreError> {
+        let name = name.to_owned();
+        let work = move |db: &mut Connection| {
+            let versions = all::<(u32,)>(db, include_str!("versions.sql"), [&name]);
+            let what = format_args!("reading table saga_definition, versions of {name}");
+            let versions = versions.map_err(|error| classify(what, &error))?;
+            Ok(versions.into_iter().map(|(version,)| version).collect())
         };
         self.reader.read(work).await
     }

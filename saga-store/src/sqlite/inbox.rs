@@ -6,7 +6,7 @@ use saga_core::store::{CommandAnswer, Inbox, StoreError, SubmitOutcome};
 use saga_core::{Command, IdempotencyKey, SagaId, WorkerId};
 
 use super::failure::classify;
-use super::statement::{all, execute, first};
+use super::statement::{all, each, execute, first};
 use super::writer::Change;
 use super::{BUCKET, SqliteStore};
 use crate::row::{self, json};
@@ -111,13 +111,10 @@ fn pending(
     limit: u32,
 ) -> Result<Vec<(SagaId, Command)>, StoreError> {
     let params = params![BUCKET, worker.to_bytes(), limit];
-    let rows = all::<(Vec<u8>, String)>(db, include_str!("pending.sql"), params)
-        .map_err(|error| classify("reading table saga_command", &error))?;
-    let readable = rows.into_iter().map(|(id, body)| {
-        let id = row::saga_id("saga_command", &id)?;
-        Ok((id, row::command(id, &body)?))
-    });
-    readable.collect()
+    let what = "reading table saga_command";
+    let rows = each(db, include_str!("pending.sql"), params, what)
+        .map_err(|error| classify(what, &error))?;
+    Ok(row::readable(rows, |row| row::pending(row?), "the pending commands"))
 }
 
 fn commands(db: &Connection, id: SagaId) -> Result<Vec<Command>, StoreError> {

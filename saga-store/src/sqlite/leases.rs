@@ -9,10 +9,10 @@ use saga_core::store::{Claim, Leases, SagaRow, StoreError, WorkerCard, WorkerRow
 use saga_core::{DefinitionRef, SagaId, Timestamp, WorkerId};
 
 use super::failure::classify;
-use super::statement::{all, execute, one};
+use super::statement::{all, each, execute, one};
 use super::writer::Change;
 use super::{BUCKET, SqliteStore};
-use crate::row::{self, SagaColumns, integer, json};
+use crate::row::{self, integer, json};
 
 /// A worker whose lease ran out this long ago is forgotten when another one enlists.
 const WORKER_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -163,14 +163,9 @@ impl Change for Wanted {
         }
         let ids: Vec<String> = ids.iter().map(|(id,)| row::hex(id)).collect();
         let params = params![BUCKET, self.claim.worker.to_bytes(), json(&ids)];
-        let claimed = all::<SagaColumns>(db, include_str!("claim.sql"), params)?;
-        // One unreadable row must not keep a worker from the readable ones. It stays with this
-        // worker, which does nothing with it.
-        let readable = claimed.into_iter().map(row::saga).filter_map(|row| {
-            row.inspect_err(|error| tracing::error!(%error, "claimed a saga that cannot be read"))
-                .ok()
-        });
-        Ok(readable.collect())
+        let claimed = each(db, include_str!("claim.sql"), params, "claiming from table saga")?;
+        // An unreadable row stays with this worker, which does nothing with it.
+        Ok(row::readable(claimed, |row| row::saga(row?), "the sagas claimed"))
     }
 }
 
@@ -201,9 +196,10 @@ impl Change for Release {
 }
 
 fn owned(db: &Connection, worker: WorkerId) -> Result<Vec<SagaRow>, StoreError> {
-    let rows = all(db, include_str!("owned.sql"), params![BUCKET, worker.to_bytes()])
-        .map_err(|error| classify("reading table saga", &error))?;
-    rows.into_iter().map(row::saga).collect()
+    let (what, params) = ("reading table saga", params![BUCKET, worker.to_bytes()]);
+    let rows = each(db, include_str!("owned.sql"), params, what)
+        .map_err(|error| classify(what, &error))?;
+    Ok(row::readable(rows, |row| row::saga(row?), "the sagas owned"))
 }
 
 fn workers(db: &Connection) -> Result<Vec<WorkerRow>, StoreError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use saga_core::SagaId;
 use saga_core::store::{
-    Claim, Definitions, Inbox, Leases, Query, SagaLog, StoreError, SubmitOutcome,
+    Claim, Definitions, Inbox, Leases, Query, SagaLog, SagaRow, StoreError, SubmitOutcome,
 };
 use saga_core::{Command, CommandAction, IdempotencyKey, WorkerId};
 use saga_store::SqliteStore;
@@ -40,6 +40,15 @@ impl Tampered {
     async fn run(&mut self, sql: &str) {
         let done = sqlx::query(AssertSqlSafe(sql)).execute(&mut self.db).await;
         assert!(done.expect(sql).rows_affected() > 0, "{sql}");
+    }
+}
+
+fn pause(request_id: &str) -> Command {
+    Command {
+        request_id: IdempotencyKey::new(request_id).expect("a short key"),
+        actor: "ops".into(),
+        reason: "a test".into(),
+        action: CommandAction::Pause,
     }
 }
 
@@ -100,18 +109,12 @@ async fn an_unreadable_log_row_is_named() {
 #[tokio::test]
 async fn unreadable_commands_and_workers_and_definitions_are_named() {
     let mut tampered = tampered().await;
-    let asked = Command {
-        request_id: IdempotencyKey::new("request-1").expect("a short key"),
-        actor: "ops".into(),
-        reason: "a test".into(),
-        action: CommandAction::Pause,
-    };
+    let asked = pause("request-1");
     let submitted = tampered.store.submit(tampered.id, &asked).await;
     assert_eq!(submitted, Ok(SubmitOutcome::Queued));
     tampered.run("UPDATE saga_command SET body = '{}'").await;
     for what in [
         unreadable(tampered.store.commands(tampered.id).await),
-        unreadable(tampered.store.pending(tampered.worker, 10).await),
         unreadable(tampered.store.submit(tampered.id, &asked).await),
     ] {
         let place = format!("table saga_command, row {}, column body", tampered.id);
@@ -143,17 +146,42 @@ async fn a_log_that_contradicts_the_state_row_is_not_written_over() {
     assert!(error.to_string().contains("contradict"), "{error}");
 }
 
+/// Values that make no sense: one that the store cannot read, one that not even the driver can.
+const UNREADABLE: [&str; 2] = ["'nonsense'", "CAST(x'ff' AS TEXT)"];
+
 #[tokio::test]
 async fn an_unreadable_saga_does_not_keep_a_worker_from_the_others() {
-    let mut tampered = tampered().await;
-    let (sound, new) = Driven::start(tampered.worker);
-    tampered.store.start(new).await.expect("a start");
-    for id in [tampered.id, sound.id] {
-        tampered.store.release(id, tampered.worker, 1, Some(PAST)).await.expect("a release");
+    for nonsense in UNREADABLE {
+        let mut tampered = tampered().await;
+        let (sound, new) = Driven::start(tampered.worker);
+        tampered.store.start(new).await.expect("a start");
+        let (worker, definitions) = (tampered.worker, vec![order().reference()]);
+        let ids = |rows: Result<Vec<SagaRow>, StoreError>| -> Vec<SagaId> {
+            rows.expect("the readable ones").iter().map(|row| row.id).collect()
+        };
+        assert_eq!(ids(tampered.store.owned(worker).await).len(), 2);
+        for id in [tampered.id, sound.id] {
+            tampered.store.release(id, worker, 1, Some(PAST)).await.expect("a release");
+        }
+        tampered.run(&format!("UPDATE saga SET status = {nonsense} WHERE seq = 2")).await;
+        let claim = Claim { worker, definitions, limit: 10 };
+        assert_eq!(ids(tampered.store.claim(&claim).await), [sound.id]);
+        assert_eq!(ids(tampered.store.owned(worker).await), [sound.id]);
     }
-    tampered.run("UPDATE saga SET status = 'nonsense' WHERE seq = 2").await;
-    let (worker, definitions) = (tampered.worker, vec![order().reference()]);
-    let claimed = tampered.store.claim(&Claim { worker, definitions, limit: 10 }).await;
-    let ids: Vec<_> = claimed.expect("a claim").iter().map(|row| row.id).collect();
-    assert_eq!(ids, [sound.id]);
+}
+
+#[tokio::test]
+async fn an_unreadable_command_does_not_keep_a_worker_from_the_others() {
+    for nonsense in UNREADABLE {
+        let mut tampered = tampered().await;
+        for request_id in ["request-1", "request-2"] {
+            let asked = pause(request_id);
+            let submitted = tampered.store.submit(tampered.id, &asked).await;
+            assert_eq!(submitted, Ok(SubmitOutcome::Queued));
+        }
+        let damage = "WHERE request_id = 'request-1'";
+        tampered.run(&format!("UPDATE saga_command SET body = {nonsense} {damage}")).await;
+        let pending = tampered.store.pending(tampered.worker, 10).await;
+        assert_eq!(pending, Ok(vec![(tampered.id, pause("request-2"))]));
+    }
 }

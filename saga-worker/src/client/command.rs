@@ -6,8 +6,9 @@ use saga_core::store::{CommandAnswer, StoreError, SubmitOutcome};
 use saga_core::{Command, CommandAction, IdempotencyKey, Refusal, SagaId};
 use tokio::time::{Instant, timeout_at};
 
+use super::Client;
 use super::follow::Patience;
-use super::{Client, ClientError};
+use crate::last_answer::answer_after_the_end;
 
 /// Why a command was not carried out, as far as is known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,8 +72,10 @@ impl Client {
                 SubmitOutcome::Queued => {}
             }
             let row = self.store.row(id).await?.ok_or(CommandError::NotFound { id })?;
-            if !row.summary.status.is_alive() {
-                return self.after_the_end(id, &command).await;
+            if !row.summary.status.is_alive() && Instant::now() < deadline {
+                // It may be what ended the saga, so the log is asked; the first answer stands.
+                answer_after_the_end(self.store.as_ref(), &row, &command).await?;
+                continue;
             }
             if let Some(runtime) = self.runtime.upgrade() {
                 runtime.ring(id);
@@ -80,20 +83,6 @@ impl Client {
             if timeout_at(deadline, patience.wait()).await.is_err() {
                 return Err(CommandError::Unanswered { id, waited: Self::ANSWER_WAIT });
             }
-        }
-    }
-
-    /// No worker answers for a saga that has ended, but the command may be what ended it.
-    async fn after_the_end(&self, id: SagaId, command: &Command) -> Result<(), CommandError> {
-        let saga = match self.replay(id).await {
-            Ok(replayed) => replayed.map(|(_, saga)| saga),
-            Err(ClientError::Store(error)) => return Err(error.into()),
-            Err(error) => return Err(StoreError::Corrupt(error.to_string()).into()),
-        };
-        match saga {
-            Some(saga) if saga.has_accepted(&command.request_id) => Ok(()),
-            Some(saga) => Err(Refusal::Ended { verdict: saga.status().to_string() }.into()),
-            None => Err(CommandError::NotFound { id }),
         }
     }
 

@@ -20,13 +20,15 @@ use crate::runtime::Runtime;
 use crate::watchers::Watch;
 
 impl Client {
-    /// Starts a saga of the newest registered version of a definition.
+    /// Starts a saga on the newest version of a definition that is registered here or, where none
+    /// is, on record; see [`Start::version`] and [`Client::with_rollouts`] for others.
     ///
     /// Await it, after adding what is wanted: `client.start("place-order", &order).key("order-17").await?`.
     pub fn start<T: Serialize + ?Sized>(&self, name: &str, input: &T) -> Start {
         Start {
             client: self.clone(),
             name: name.to_owned(),
+            version: None,
             input: Payload::encode(input),
             key: None,
             traceparent: None,
@@ -40,6 +42,7 @@ impl Client {
 pub struct Start {
     client: Client,
     name: String,
+    version: Option<u32>,
     input: Result<Payload, PayloadError>,
     key: Option<String>,
     traceparent: Option<String>,
@@ -61,7 +64,7 @@ pub struct Started {
 /// then the outcome is unknown, and repeating the start is safe only under the same key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
-    /// Nobody registered the definition.
+    /// Nobody registered the definition, or not this version of it.
     #[error(transparent)]
     Definition(#[from] RegistryError),
     /// The input is not what the steps read, or too big.
@@ -102,6 +105,38 @@ impl Start {
         self
     }
 
+    /// The version to start on, registered here or on record, instead of the one that the newest
+    /// version or a rollout would give.
+    ///
+    /// A start that is repeated under its key finds its saga whatever version it names: the saga
+    /// stays on the version it was started with, and only another input is a conflict.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use saga_core::{Definition, Failure, MemoryStore, Step};
+    /// # use saga_worker::{SystemClock, Worker};
+    /// # async fn work() -> Result<(), Failure> { Ok(()) }
+    /// # let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+    /// let v1 = Definition::new("place-order", [Step::pivot("capture-payment", work)])?;
+    /// let v2 = Definition::builder("place-order").version(2).step(Step::pivot("capture-card", work)).build()?;
+    /// let worker = Worker::builder(store).register(v1).register(v2).start().await?;
+    ///
+    /// let newest = worker.start("place-order", &17).await?;
+    /// let older = worker.start("place-order", &17).version(1).await?;
+    /// assert_eq!(worker.view(newest.id).await?.unwrap().version, 2);
+    /// assert_eq!(worker.view(older.id).await?.unwrap().version, 1);
+    /// let unknown = worker.start("place-order", &17).version(3).await.unwrap_err().to_string();
+    /// assert!(unknown.starts_with("definition place-order has no version 3: there are v1, v2;"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn version(mut self, version: u32) -> Self {
+        self.version = Some(version);
+        self
+    }
+
     /// The W3C trace context to continue.
     pub fn traceparent(mut self, traceparent: impl Into<String>) -> Self {
         self.traceparent = Some(traceparent.into());
@@ -122,17 +157,26 @@ impl Start {
     }
 
     async fn check(self) -> Result<Checked, StartError> {
-        let Self { client, name, input, key, traceparent } = self;
-        let kind = client.kind(&name).await?;
-        let input = input
-            .and_then(|input| input.within(client.payload_bytes_max))
-            .and_then(|input| kind.check_input(&input).map(|()| input))
-            .map_err(|source| StartError::Input { name: name.clone(), source })?;
+        let Self { client, name, version, input, key, traceparent } = self;
+        let wrong = |source| StartError::Input { name: name.clone(), source };
+        let input =
+            input.and_then(|input| input.within(client.payload_bytes_max)).map_err(wrong)?;
         let key = key.map(IdempotencyKey::new).transpose()?;
         if let Some(malformed) = traceparent.as_ref().filter(|text| !is_traceparent(text)) {
             return Err(StartError::Traceparent(malformed.chars().take(64).collect()));
         }
         let id = client.new_id(key.as_ref());
+        let version = version.or_else(|| client.version_of(&name, key.as_ref(), id));
+        let fitting = client.kind(&name, version).await.and_then(|kind| {
+            kind.check_input(&input).map_err(wrong)?;
+            Ok(kind)
+        });
+        let kind = match (fitting, &key) {
+            (Err(error @ (StartError::Definition(_) | StartError::Input { .. })), Some(key)) => {
+                client.kind_of_existing(&name, key).await?.ok_or(error)?
+            }
+            (fitting, _) => fitting?,
+        };
         Ok(Checked { client, name, kind, id, request: StartRequest { input, key, traceparent } })
     }
 
@@ -173,14 +217,57 @@ impl IntoFuture for Start {
 }
 
 impl Client {
-    /// The newest version registered here, else the newest that any worker has put on record.
-    async fn kind(&self, name: &str) -> Result<Kind, StartError> {
-        let unknown = match self.registry.newest(name) {
-            Ok(definition) => return Ok(Kind::Known(definition.clone())),
-            Err(unknown) => unknown,
+    /// The version that a rollout gives this start, if there is one.
+    fn version_of(&self, name: &str, key: Option<&IdempotencyKey>, id: SagaId) -> Option<u32> {
+        match key {
+            Some(key) => self.rollouts.version_of(name, key.as_str()),
+            None => self.rollouts.version_of(name, &id.to_string()),
+        }
+    }
+
+    /// The version asked for, or else the newest: registered here, else put on record by a worker.
+    async fn kind(&self, name: &str, version: Option<u32>) -> Result<Kind, StartError> {
+        let registered = match version {
+            Some(version) => self.registry.version(name, version),
+            None => self.registry.newest(name).ok(),
         };
-        let on_record = self.store.newest(name).await?;
-        Ok(Kind::OnRecord(Arc::new(on_record.ok_or(unknown)?)))
+        if let Some(definition) = registered {
+            return Ok(Kind::Known(definition.clone()));
+        }
+        let on_record = match version {
+            Some(version) => self.store.definition(name, version).await?,
+            None => self.store.newest(name).await?,
+        };
+        match on_record {
+            Some(spec) => Ok(Kind::OnRecord(Arc::new(spec))),
+            None => Err(self.unknown(name, version).await?.into()),
+        }
+    }
+
+    async fn unknown(&self, name: &str, version: Option<u32>) -> Result<RegistryError, StoreError> {
+        let mut known = self.registry.versions(name);
+        known.extend(self.store.versions(name).await?);
+        known.sort_unstable();
+        known.dedup();
+        Ok(match version.filter(|_| !known.is_empty()) {
+            Some(version) => {
+                RegistryError::UnknownVersion { name: name.to_owned(), version, known }
+            }
+            None => self.registry.unknown(name),
+        })
+    }
+
+    /// What the saga under this key is a run of, if there is one. Its version may be another than
+    /// the one a start would get today, and read another input: a repeated start has to find it
+    /// all the same, and the store says whether the input is the one it was started with.
+    async fn kind_of_existing(
+        &self,
+        name: &str,
+        key: &IdempotencyKey,
+    ) -> Result<Option<Kind>, StoreError> {
+        let Some(row) = self.find_by_key(name, key).await? else { return Ok(None) };
+        let on_record = self.store.definition(name, row.definition.version).await?;
+        Ok(on_record.map(|spec| Kind::OnRecord(Arc::new(spec))))
     }
 
     fn new_id(&self, key: Option<&IdempotencyKey>) -> SagaId {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use saga_core::store::{PublishError, Store, StoreError};
-use saga_core::{Clock, Definition};
+use saga_core::{Clock, Definition, Share};
 
 use super::{Worker, enlist, supervise};
 use crate::client::Client;
 use crate::clock::SystemClock;
 use crate::entropy::Entropy;
 use crate::registry::{Registry, RegistryError};
+use crate::rollouts::{RolloutError, Rollouts, Wish};
 use crate::runtime::{Options, Runtime};
 
 /// Collects a worker's definitions and figures; [`WorkerBuilder::start`] sets it to work.
@@ -20,19 +21,65 @@ pub struct WorkerBuilder {
     clock: Arc<dyn Clock>,
     entropy: Entropy,
     definitions: Vec<Definition>,
+    rollouts: Vec<Wish>,
     options: Options,
 }
 
 impl WorkerBuilder {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
         let (clock, options) = (Arc::new(SystemClock), Options::default());
-        Self { store, clock, entropy: Entropy::System, definitions: Vec::new(), options }
+        let (definitions, rollouts) = (Vec::new(), Vec::new());
+        Self { store, clock, entropy: Entropy::System, definitions, rollouts, options }
     }
 
     /// Adds a definition. Several versions of one name may be registered: running sagas stay on
-    /// theirs, new ones start on the newest.
+    /// theirs, new ones start on the newest, unless the caller names another
+    /// ([`Start::version`](crate::Start::version)) or there is a [rollout](Self::rollout).
     pub fn register(mut self, definition: Definition) -> Self {
         self.definitions.push(definition);
+        self
+    }
+
+    /// Starts only a share of new sagas on a version; the rest goes to the newest version below
+    /// all that have a share.
+    ///
+    /// Which start gets which version follows from a hash of its key (of its id where it has
+    /// none), so a key gets the same version everywhere and every time. Raising a share only ever
+    /// moves keys up to that version, and none back. Several versions may have shares.
+    ///
+    /// A rollout holds for the starts made through this worker, by its process. Other processes
+    /// have rollouts of their own; while they differ, the first start under a key decides, and all
+    /// later ones find its saga. For clients without a worker see
+    /// [`Client::with_rollouts`](crate::Client::with_rollouts), which can also give the client of
+    /// a running worker another share.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use saga_core::{Definition, Failure, MemoryStore, Step};
+    /// # async fn work() -> Result<(), Failure> { Ok(()) }
+    /// # let store = Arc::new(MemoryStore::new(Arc::new(saga_worker::SystemClock)));
+    /// # let v2 = Definition::builder("place-order").version(2).step(Step::pivot("capture-payment", work)).build()?;
+    /// # let v3 = Definition::builder("place-order").version(3).step(Step::pivot("capture-card", work)).build()?;
+    /// use saga_core::Share;
+    /// use saga_worker::Worker;
+    ///
+    /// let worker = Worker::builder(store)
+    ///     .register(v2) // as long as sagas run on it
+    ///     .register(v3)
+    ///     .rollout("place-order", 3, Share::percent(10))
+    ///     .start()
+    ///     .await?;
+    /// for (order, version) in [("order-17", 2), ("order-22", 3)] {
+    ///     let saga = worker.start("place-order", &order).key(order).await?;
+    ///     assert_eq!(worker.view(saga.id).await?.unwrap().version, version);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn rollout(mut self, name: impl Into<String>, version: u32, share: Share) -> Self {
+        self.rollouts.push((name.into(), version, share));
         self
     }
 
@@ -108,6 +155,7 @@ impl WorkerBuilder {
     pub async fn start(self) -> Result<Worker, BuildError> {
         self.check()?;
         let registry = Registry::new(self.definitions)?;
+        let rollouts = Rollouts::check(self.rollouts, &registry, self.store.as_ref()).await?;
         for definition in registry.all() {
             self.store.publish(definition.spec()).await?;
         }
@@ -116,7 +164,7 @@ impl WorkerBuilder {
         let runtime = Arc::new(runtime);
         let tenure = enlist(&runtime).await?;
         let supervisor = tokio::spawn(supervise(runtime.clone(), tenure));
-        Ok(Worker { client: Client::of(&runtime), runtime, supervisor: Some(supervisor) })
+        Ok(Worker { client: Client::of(&runtime, rollouts), runtime, supervisor: Some(supervisor) })
     }
 
     fn check(&self) -> Result<(), BuildError> {
@@ -164,6 +212,9 @@ pub enum BuildError {
     /// The definitions do not fit together.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The shares of a rollout make no sense.
+    #[error(transparent)]
+    Rollout(#[from] RolloutError),
     /// A definition contradicts the one on record.
     #[error(transparent)]
     Publish(#[from] PublishError),

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use saga_core::store::{Claim, SagaRow, StoreError};
+use saga_core::{Command, SagaId};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::executor::take_over;
+use crate::last_answer::answer_after_the_end;
 use crate::lease::Tenure;
 use crate::retry_schedule::RetrySchedule;
 use crate::runtime::Runtime;
@@ -66,7 +68,7 @@ async fn poll(runtime: &Arc<Runtime>, tenure: &Arc<Tenure>) -> Result<Polled, St
     if runtime.strays_wanted() {
         unless_unreadable(drive_strays(runtime, tenure).await)?;
     }
-    unless_unreadable(ring_for_commands(runtime, tenure).await)?;
+    unless_unreadable(see_to_commands(runtime, tenure).await)?;
     let mut permits = permits(runtime);
     let wanted = permits.len();
     if wanted == 0 {
@@ -128,11 +130,32 @@ async fn drive_strays(runtime: &Arc<Runtime>, tenure: &Arc<Tenure>) -> Result<()
     Ok(())
 }
 
-/// Tells the executors of sagas with unanswered commands to look into their inbox.
-async fn ring_for_commands(runtime: &Runtime, tenure: &Tenure) -> Result<(), StoreError> {
+/// Tells the executors of sagas with unanswered commands to look into their inbox, and answers
+/// commands to sagas that have ended, which have no executor.
+async fn see_to_commands(runtime: &Runtime, tenure: &Tenure) -> Result<(), StoreError> {
     let pending = runtime.store.pending(tenure.worker, COMMANDS_MAX).await?;
-    pending.into_iter().for_each(|(id, _)| runtime.ring(id));
+    for (id, command) in pending {
+        if runtime.is_driven(id) {
+            runtime.ring(id);
+        } else if let Err(error) = answer_if_ended(runtime, id, &command).await {
+            let request_id = &command.request_id;
+            tracing::warn!(saga_id = %id, %request_id, %error, "cannot answer a command yet");
+        }
+    }
     Ok(())
+}
+
+async fn answer_if_ended(
+    runtime: &Runtime,
+    id: SagaId,
+    command: &Command,
+) -> Result<(), StoreError> {
+    match runtime.store.row(id).await? {
+        Some(row) if !row.summary.status.is_alive() => {
+            answer_after_the_end(runtime.store.as_ref(), &row, command).await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Waits for the poll interval (less up to a fifth of jitter) to pass, for a saga we let go of to

@@ -11,6 +11,7 @@ mod drain;
 #[cfg(feature = "http")]
 mod http;
 mod journey;
+mod last_answer;
 mod lease;
 mod load;
 mod outage;
@@ -19,4 +20,6 @@ mod retry;
 mod simulation;
 mod start;
 mod threads;
+mod versions;
+mod waiting;
 mod watching;

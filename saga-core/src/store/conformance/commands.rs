@@ -141,7 +141,9 @@ pub(super) async fn a_command_is_answered_once(scene: Scene) {
     assert_eq!(scene.other.submit(id, &other).await, Ok(SubmitOutcome::Conflict));
 }
 
-pub(super) async fn a_command_for_an_ended_saga_does_not_wake_it(scene: Scene) {
+pub(super) async fn a_command_for_an_ended_saga_does_not_wake_it_and_is_everybodys_to_answer(
+    scene: Scene,
+) {
     let worker = scene.worker().await;
     let mut ended = scene.owned(worker).await;
     let early = command("request-1", "before its end");
@@ -151,10 +153,54 @@ pub(super) async fn a_command_for_an_ended_saga_does_not_wake_it(scene: Scene) {
     }
     let late = command("request-2", "after its end");
     assert_eq!(scene.store.submit(ended.id, &late).await, Ok(SubmitOutcome::Queued));
-    assert_eq!(scene.other.commands(ended.id).await, Ok(vec![early, late]));
+    assert_eq!(scene.other.commands(ended.id).await, Ok(vec![early.clone(), late.clone()]));
     let row = scene.row(ended.id).await;
     assert_eq!((row.owner, row.summary.next_wake_at), (None, None));
     assert_eq!(scene.store.release(ended.id, worker, ended.epoch, Some(PAST)).await, Ok(()));
     assert_eq!(scene.row(ended.id).await, row);
+
+    // Nobody owns it any more: what came before and after its end is everybody's to answer.
+    let both = [(ended.id, early.clone()), (ended.id, late.clone())];
+    for anybody in [worker, scene.worker().await, nobody()] {
+        assert_eq!(scene.other.pending(anybody, 10).await, Ok(both.to_vec()));
+    }
+    let refused = CommandAnswer::Refused(Refusal::Ended { verdict: "completed".into() });
+    for (command, left) in [(&late, &both[..1]), (&early, &[])] {
+        let answered = scene.other.answer(ended.id, &command.request_id, &refused).await;
+        assert_eq!(answered, Ok(()));
+        assert_eq!(scene.store.pending(worker, 10).await, Ok(left.to_vec()));
+        let outcome = SubmitOutcome::Answered(refused.clone());
+        assert_eq!(scene.store.submit(ended.id, command).await, Ok(outcome));
+    }
+    assert_eq!(scene.store.pending(worker, 10).await, Ok(Vec::new()), "asking again adds nothing");
+    scene.assert_sound().await;
+}
+
+pub(super) async fn a_command_racing_the_end_of_its_saga_is_everybodys_to_answer(scene: Scene) {
+    let (worker, stranger) = (scene.worker().await, scene.worker().await);
+    let mut submitted = Vec::new();
+    for _ in 0..40 {
+        let mut ending = scene.owned(worker).await;
+        let mut last = ending.advance();
+        while !ending.has_ended() {
+            assert_eq!(scene.store.append(last).await, Ok(()));
+            last = ending.advance();
+        }
+        let asked = command("request-1", "at the last moment");
+        let (id, store, other) = (ending.id, scene.store.clone(), scene.other.clone());
+        let end = tokio::spawn(async move { store.append(last).await });
+        assert_eq!(other.submit(id, &asked).await, Ok(SubmitOutcome::Queued));
+        assert_eq!(end.await.expect("the append is not interrupted"), Ok(()));
+        submitted.push((id, asked));
+    }
+    let mut pending = scene.other.pending(stranger, 1_000).await.expect("a read");
+    pending.sort_by_key(|(id, _)| *id);
+    assert_eq!(pending, submitted, "each command is seen, whichever of the two came first");
+    for (id, asked) in submitted {
+        let answer = CommandAnswer::Accepted;
+        assert_eq!(scene.store.answer(id, &asked.request_id, &answer).await, Ok(()));
+        assert_eq!(scene.row(id).await.owner, None);
+    }
+    assert_eq!(scene.other.pending(stranger, 1_000).await, Ok(Vec::new()));
     scene.assert_sound().await;
 }

@@ -19,7 +19,7 @@ pub(super) async fn a_published_definition_is_found_under_its_name_and_version(s
     assert_eq!(scene.other.definition("nothing", 1).await, Ok(None));
 }
 
-pub(super) async fn the_newest_version_of_a_definition_is_found_under_its_name(scene: Scene) {
+pub(super) async fn the_versions_of_a_definition_are_found_under_its_name(scene: Scene) {
     // Ten comes after nine, whatever their digits say.
     let versions = [9, 10, 2].map(|version| definition("order", version, &["reserve-stock"]));
     for spec in versions.iter().chain([&trip()]) {
@@ -28,6 +28,9 @@ pub(super) async fn the_newest_version_of_a_definition_is_found_under_its_name(s
     assert_eq!(scene.other.newest("order").await, Ok(Some((*versions[1]).clone())));
     assert_eq!(scene.other.newest("trip").await, Ok(Some((*trip()).clone())));
     assert_eq!(scene.other.newest("nothing").await, Ok(None));
+    assert_eq!(scene.other.versions("order").await, Ok(vec![2, 9, 10]));
+    assert_eq!(scene.other.versions("trip").await, Ok(vec![1]));
+    assert_eq!(scene.other.versions("nothing").await, Ok(Vec::new()));
 }
 
 pub(super) async fn policies_of_a_published_version_are_brought_up_to_date(scene: Scene) {

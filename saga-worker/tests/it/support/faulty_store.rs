@@ -304,6 +304,11 @@ impl Definitions for FaultyStore {
             .await
     }
 
+    async fn versions(&self, name: &str) -> Result<Vec<u32>, StoreError> {
+        let name = name.to_owned();
+        self.through("versions", |inner| async move { inner.versions(&name).await }).await
+    }
+
     async fn newest(&self, name: &str) -> Result<Option<DefinitionSpec>, StoreError> {
         let name = name.to_owned();
         self.through("newest", |inner| async move { inner.newest(&name).await }).await

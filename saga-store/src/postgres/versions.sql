@@ -1,0 +1,4 @@
+SELECT version
+FROM saga_definition
+WHERE name = $1
+ORDER BY version
