@@ -104,23 +104,17 @@ impl Written {
         written
     }
 
-    /// A saga with a log of so many events, most of them attempts that failed.
+    /// A saga with a log of so many events, an even number: the start and the first intent, then
+    /// attempts that failed, each with the next intent. The last call is in flight.
     fn with_retries(events: usize) -> Self {
         let mut written = Self::start(order(u32::MAX));
         while written.events < events {
-            let result = Err(Failure::transient("no connection"));
-            let failed = written.answer(result);
+            let failed = written.answer(Err(Failure::transient("no connection")));
             written.seal(&failed);
-            if written.events < events {
-                written.now = written.now.after(DELAY);
-                written.dispatch(Vec::new());
-            }
-        }
-        if written.log.len() % 2 == 0 {
-            // The last attempt has failed: another one has to be in flight.
             written.now = written.now.after(DELAY);
             written.dispatch(Vec::new());
         }
+        assert_eq!(written.events, events, "an event more or less than one per row");
         written
     }
 
