@@ -58,6 +58,14 @@ impl Database {
         }
     }
 
+    /// The process id of a server made for this run.
+    pub(crate) fn server(&self) -> Option<u32> {
+        let Self::Cluster(cluster) = self else { return None };
+        // Its first line is the id, as PostgreSQL documents it.
+        let pid = std::fs::read_to_string(cluster.folder().join("data/postmaster.pid")).ok()?;
+        pid.lines().next()?.parse().ok()
+    }
+
     /// Lets the store itself make its schema, so that a bench without it finds the same tables.
     pub(crate) async fn prepare(&self) -> anyhow::Result<String> {
         let url = self

@@ -9,6 +9,7 @@ use clap::Args;
 use saga_core::{MemoryStore, Store};
 use saga_worker::{Client, SystemClock, Worker};
 
+use crate::cost::Meter;
 use crate::database::Database;
 use crate::figures::{Figures, Samples};
 use crate::load::{Load, Window};
@@ -19,52 +20,71 @@ use crate::workload::{self, ORDER, Order};
 pub(crate) struct Options {
     #[command(flatten)]
     load: Load,
+
+    #[command(flatten)]
+    engine: Engine,
+}
+
+/// What is particular about the engine.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Engine {
+    /// Workers, each with connections of its own, among which the clients are divided
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    workers: u8,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
-    Figures::print_head(&options.load);
-    for &concurrency in &options.load.concurrency {
-        measure(&options.load, concurrency)?.print(&options.load)?;
+    let Options { load, engine } = options;
+    Figures::print_head(load);
+    for &concurrency in &load.concurrency {
+        measure(load, engine, concurrency)?.print(load)?;
     }
     Ok(())
 }
 
 /// One run on a database of its own.
-pub(crate) fn measure(load: &Load, concurrency: u32) -> anyhow::Result<Figures> {
+pub(crate) fn measure(load: &Load, engine: &Engine, concurrency: u32) -> anyhow::Result<Figures> {
     let database = Database::fresh(load.store)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let samples = runtime.block_on(drive(load, concurrency, &database))?;
-    Ok(Figures::new("engine", load, concurrency, samples))
+    let (samples, meter) = runtime.block_on(drive(load, engine, concurrency, &database))?;
+    Figures::new("engine", load, concurrency, samples, meter)
 }
 
-async fn drive(load: &Load, concurrency: u32, database: &Database) -> anyhow::Result<Samples> {
-    let store: Arc<dyn Store> = match database.url() {
-        Some(url) => saga_store::connect(&url).await?,
-        None => Arc::new(MemoryStore::new(Arc::new(SystemClock))),
-    };
-    let worker = Worker::builder(store)
-        .register(workload::definition(load.fail_last)?)
-        .concurrency_max(concurrency as usize + 16)
-        .start()
-        .await?;
+async fn drive(
+    load: &Load,
+    engine: &Engine,
+    concurrency: u32,
+    database: &Database,
+) -> anyhow::Result<(Samples, Meter)> {
+    let mut workers = Vec::new();
+    // In memory there is one store for all.
+    let memory: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+    for _ in 0..engine.workers {
+        let store = match database.url() {
+            Some(url) => saga_store::connect(&url).await?,
+            None => memory.clone(),
+        };
+        let worker = Worker::builder(store)
+            .register(workload::definition(load.fail_last)?)
+            .concurrency_max(concurrency as usize + 16);
+        workers.push(worker.start().await?);
+    }
     let numbers = Arc::new(AtomicU64::new(0));
     let window = load.window();
-    let clients: Vec<_> = (0..concurrency)
-        .map(|_| {
-            tokio::spawn(place_orders(
-                worker.client().clone(),
-                numbers.clone(),
-                window,
-                load.fail_last,
-            ))
-        })
-        .collect();
+    let meter = Meter::start(database, window);
+    let mut clients = Vec::new();
+    for worker in workers.iter().cycle().take(concurrency as usize) {
+        let (client, numbers) = (worker.client().clone(), numbers.clone());
+        clients.push(tokio::spawn(place_orders(client, numbers, window, load.fail_last)));
+    }
     let mut samples = Samples::new(window);
     for client in clients {
         samples.extend(client.await??);
     }
-    worker.shutdown().await;
-    Ok(samples)
+    for worker in workers {
+        worker.shutdown().await;
+    }
+    Ok((samples, meter))
 }
 
 /// One client.

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::cost::{Costs, Meter};
 use crate::load::{Load, StoreKind, Window};
 
 /// What one run saw: how long each saga took that ended in its window.
@@ -29,11 +30,6 @@ impl Samples {
     pub(crate) fn extend(&mut self, other: Self) {
         self.latencies.extend(other.latencies);
     }
-
-    fn percentile(sorted: &[Duration], percent: usize) -> f64 {
-        let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
-        sorted.get(at).map_or(0.0, |latency| latency.as_secs_f64() * 1_000.0)
-    }
 }
 
 /// One line of results.
@@ -47,35 +43,51 @@ pub(crate) struct Figures {
     pub(crate) sagas_per_s: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
+    #[serde(flatten)]
+    pub(crate) costs: Costs,
 }
 
 impl Figures {
+    /// Waits for the meter.
     pub(crate) fn new(
         bench: &'static str,
         load: &Load,
         concurrency: u32,
         mut samples: Samples,
-    ) -> Self {
+        meter: Meter,
+    ) -> anyhow::Result<Self> {
         samples.latencies.sort_unstable();
         let sorted = samples.latencies;
-        Self {
+        let sagas = sorted.len() as u64;
+        Ok(Self {
             bench,
             store: load.store,
             concurrency,
             fail_last: load.fail_last,
-            sagas: sorted.len() as u64,
-            sagas_per_s: sorted.len() as f64 / samples.window.seconds(),
-            p50_ms: Samples::percentile(&sorted, 50),
-            p99_ms: Samples::percentile(&sorted, 99),
-        }
+            sagas,
+            sagas_per_s: sagas as f64 / samples.window.seconds(),
+            p50_ms: percentile(&sorted, 50),
+            p99_ms: percentile(&sorted, 99),
+            costs: meter.per_saga(sagas)?,
+        })
     }
 
-    /// The line above a table.
+    /// The two lines above a table.
     pub(crate) fn print_head(load: &Load) {
         if !load.json {
+            println!("{:>53} {:>17} {:>17}", "", "CPU s/1,000 sagas", "per saga");
             println!(
-                "{:>8} {:>8} {:>12} {:>12} {:>10} {:>10}",
-                "bench", "store", "concurrency", "sagas/s", "p50 ms", "p99 ms"
+                "{:>6} {:>8} {:>5} {:>10} {:>9} {:>9} {:>8} {:>8} {:>8} {:>8}",
+                "bench",
+                "store",
+                "c",
+                "sagas/s",
+                "p50 ms",
+                "p99 ms",
+                "engine",
+                "database",
+                "bytes",
+                "commits"
             );
         }
     }
@@ -85,11 +97,26 @@ impl Figures {
             println!("{}", serde_json::to_string(self)?);
             return Ok(());
         }
-        let Self { bench, concurrency, sagas_per_s, p50_ms, p99_ms, .. } = self;
-        let store = self.store.name();
+        let Self { bench, store, concurrency, sagas_per_s, p50_ms, p99_ms, costs, .. } = self;
+        let bytes = costs.wal_bytes_per_saga.or(costs.written_bytes_per_saga);
         println!(
-            "{bench:>8} {store:>8} {concurrency:>12} {sagas_per_s:>12.0} {p50_ms:>10.2} {p99_ms:>10.2}"
+            "{bench:>6} {:>8} {concurrency:>5} {sagas_per_s:>10.0} {p50_ms:>9.2} {p99_ms:>9.2} {:>8} {:>8} {:>8} {:>8}",
+            store.name(),
+            cell(costs.engine_cpu_s_per_1000, 3),
+            cell(costs.database_cpu_s_per_1000, 3),
+            cell(bytes, 0),
+            cell(costs.commits_per_saga, 3),
         );
         Ok(())
     }
+}
+
+fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+    let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+    sorted.get(at).map_or(0.0, |latency| latency.as_secs_f64() * 1_000.0)
+}
+
+/// A figure, or a dash where it cannot be told.
+fn cell(figure: Option<f64>, decimals: usize) -> String {
+    figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.decimals$}"))
 }

@@ -8,6 +8,7 @@ mod sqlite;
 
 use clap::Args;
 
+use crate::cost::Meter;
 use crate::database::Database;
 use crate::figures::{Figures, Samples};
 use crate::load::{Load, StoreKind, Window};
@@ -55,11 +56,12 @@ pub(crate) fn measure(
     let rows = runtime.block_on(Rows::of_one_saga(load.fail_last))?;
     let run = Run { rows, batching: batching.clone(), concurrency: concurrency as usize };
     let window = load.window();
+    let meter = Meter::start(&database, window);
     let samples = match database.file() {
         Some(file) => sqlite::run(&run, &file, window)?,
         None => runtime.block_on(postgres::run(run, &url, window))?,
     };
-    Ok(Figures::new("floor", load, concurrency, samples))
+    Figures::new("floor", load, concurrency, samples, meter)
 }
 
 /// One run.

@@ -1,10 +1,12 @@
 //! Load tests of the Saga engine. `cargo run --release -p saga-benches -- engine --help`
 
+mod cost;
 mod database;
 mod engine;
 mod figures;
 mod floor;
 mod load;
+mod ratio;
 mod workload;
 
 use clap::{Parser, Subcommand};
@@ -27,6 +29,8 @@ enum Bench {
     Engine(engine::Options),
     /// What the database itself can do with the rows of such sagas, and nothing of the engine
     Floor(floor::Options),
+    /// Floor and engine in turn, and how much of the floor the engine reaches
+    Ratio(ratio::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -34,5 +38,6 @@ fn main() -> anyhow::Result<()> {
     match bench {
         Bench::Engine(options) => engine::run(&options),
         Bench::Floor(options) => floor::run(&options),
+        Bench::Ratio(options) => ratio::run(&options),
     }
 }
