@@ -381,6 +381,11 @@ impl Saga {
         self.spec.steps.iter().zip(&self.steps).any(past_pivot)
     }
 
+    /// The verdict if it ended now.
+    fn computed_verdict(&self) -> Verdict {
+        Verdict::compute(self.phase, self.effects())
+    }
+
     /// The effect of every step, by name.
     fn effects(&self) -> impl Iterator<Item = (&str, Effect)> + Clone {
         self.spec

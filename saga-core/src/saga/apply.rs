@@ -217,8 +217,10 @@ impl Saga {
     }
 
     fn permit_end(&self, verdict: &Verdict) -> Result<(), String> {
-        let computed = Verdict::compute(self.effects());
-        if *verdict != computed {
+        let computed = self.computed_verdict();
+        // Earlier releases did not ask for the direction: their logs keep the verdict they were given.
+        let of_old = Verdict::compute(Phase::Forward, self.effects());
+        if *verdict != computed && *verdict != of_old {
             return Err(format!("the ledger computes {computed:?}"));
         }
         let unsettled = self.effects().any(|(_, effect)| effect == Effect::Unknown);

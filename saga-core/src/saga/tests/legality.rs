@@ -112,6 +112,20 @@ fn a_saga_ends_only_with_the_verdict_that_its_ledger_computes() {
 }
 
 #[test]
+fn a_log_of_an_earlier_release_keeps_the_verdict_it_was_given() {
+    let mut script = Script::of("c1 c2");
+    script.run("c1 c2:go cancel c2:ok");
+    let (mut log, stop) = (script.log.clone(), script.command("stop"));
+    // The earlier release did not ask which way the saga was going.
+    let end = Event::SagaEnded { verdict: Verdict::Completed };
+    let events = [Event::CommandAccepted(stop), end];
+    log.push(script.saga.head().seal(1, script.now, &events));
+    let replayed = Saga::replay(script.saga.id(), script.saga.spec().clone(), &log);
+    let ended = replayed.expect("it was legal then").ended().cloned();
+    assert_eq!(ended.map(|(_, verdict)| verdict), Some(Verdict::Completed));
+}
+
+#[test]
 fn nothing_follows_the_end() {
     let mut events = vec![
         Event::WorkerLost,

@@ -55,7 +55,8 @@ impl Trial {
 
     fn tell(&mut self, stimulus: Stimulus) {
         let told = self.script.send(stimulus.clone());
-        told.unwrap_or_else(|error| panic!("{stimulus:?}: {error}"));
+        let events = told.unwrap_or_else(|error| panic!("{stimulus:?}: {error}"));
+        self.books.heard(&events);
     }
 
     fn dispatch(&mut self, call: PlannedCall) {
@@ -146,7 +147,10 @@ impl Trial {
     fn submit(&mut self, command: Command) {
         let request_id = command.request_id.clone();
         match self.script.send(Stimulus::Command(command)) {
-            Ok(_) => assert!(self.script.saga.has_accepted(&request_id)),
+            Ok(events) => {
+                self.books.heard(&events);
+                assert!(self.script.saga.has_accepted(&request_id));
+            }
             Err(HandleError::Refused(refusal)) => assert!(!refusal.to_string().is_empty()),
             Err(error) => panic!("{error}"),
         }
