@@ -53,6 +53,9 @@ impl Saga {
                 let event = self.answered(now, call, result);
                 self.record(&mut events, now, event)?;
             }
+            Stimulus::Withdraw { call: PlannedCall { step, op }, why } => {
+                self.record(&mut events, now, Event::CallWithdrawn { step, op, why })?;
+            }
             Stimulus::WorkerLost { losses_max } => {
                 self.lose_worker(&mut events, now, losses_max)?
             }

@@ -56,6 +56,11 @@ pub enum WaitReason {
         /// The definition no living worker has registered.
         definition: DefinitionRef,
     },
+    /// For a worker of the release that wrote the end of its log.
+    NewerRelease {
+        /// The first log row that this release cannot read.
+        seq: u64,
+    },
     /// For an operator to resume it.
     Paused {
         /// Who paused it.
@@ -152,6 +157,10 @@ impl fmt::Display for WaitReason {
             }
             Self::Worker { since } => write!(f, "ready since {since}, waiting for a worker"),
             Self::Definition { definition } => write!(f, "no worker knows definition {definition}"),
+            Self::NewerRelease { seq } => write!(
+                f,
+                "its log is of a newer release from row {seq} on: only a worker of that release can go on"
+            ),
             Self::Paused { by, why } => write!(f, "paused by {by}: {why}"),
             Self::Stuck { why, .. } => write!(f, "stuck: {why}"),
         }

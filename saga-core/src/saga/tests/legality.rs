@@ -21,7 +21,7 @@ fn transient() -> Transient {
 }
 
 fn rejection() -> Rejection {
-    Rejection { reason: "no".to_owned(), settled: false }
+    Rejection { reason: "no".to_owned(), settled: false, uncalled: false }
 }
 
 /// Checks that none of these events can follow in a saga `c1 c2 p` after `given`, and that

@@ -81,6 +81,16 @@ impl Books {
         }
     }
 
+    /// The call was not made after all: what was known before it still holds.
+    pub(super) fn withdrawn(&mut self, call: PlannedCall) {
+        let entry = &mut self.entries[call.step.usize()];
+        assert_eq!(
+            entry.in_flight.take(),
+            Some(call.op),
+            "nothing is taken back without an intent"
+        );
+    }
+
     /// The worker is gone, and with it the answers to everything in flight.
     pub(super) fn lost(&mut self) {
         for entry in &mut self.entries {

@@ -35,7 +35,7 @@ impl Trial {
             Next::Call(calls) => calls,
             _ => Vec::new(),
         };
-        match what % 20 {
+        match what % 21 {
             0..=6 if !due.is_empty() => self.dispatch(due[usize::from(how) % due.len()]),
             7 if !due.is_empty() => {
                 let call = due[usize::from(how) % due.len()];
@@ -44,6 +44,11 @@ impl Trial {
             8..=14 if !self.flying.is_empty() => {
                 let call = self.flying.remove(usize::from(how) % self.flying.len());
                 self.answer(call, how / 16);
+            }
+            20 if !self.flying.is_empty() => {
+                let call = self.flying.remove(usize::from(how) % self.flying.len());
+                self.tell(Stimulus::Withdraw { call, why: "drained".to_owned() });
+                self.books.withdrawn(call);
             }
             15 => self.lose_worker(how),
             16 => self.world.late_delivery(usize::from(how)),
