@@ -140,6 +140,8 @@ pub enum Refusal {
     InFlight { step: String, state: String },
     #[error("step {step} is {state}: {why}")]
     NotSkippable { step: String, state: String, why: String },
+    #[error("step {step} cannot be taken as processed with this output: {why}")]
+    Output { step: String, why: String },
     #[error("the log of the saga is full: it can only be stopped")]
     LogFull,
     #[error("the saga is paused already")]

@@ -110,7 +110,7 @@ impl TypeKey {
     }
 }
 
-/// Checks that a saga input can be read as the type some step wants.
+/// Checks that a saga's input, or a step's output, can be read as the type some step wants.
 pub type InputCheck = fn(&Payload) -> Result<(), PayloadError>;
 
 /// What a parameter of an action or compensation reads, so that a definition can be checked.
@@ -127,6 +127,8 @@ pub enum Read {
         wanted: TypeKey,
         /// Whether it must be there.
         certain: bool,
+        /// Tries to decode an output.
+        check: InputCheck,
     },
     /// Nothing that could be missing.
     Nothing,
@@ -135,6 +137,11 @@ pub enum Read {
 /// A parameter of an action or compensation.
 ///
 /// Implemented for [`Input`], [`Output`], `Option<Output<_>>` and [`StepContext`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a parameter of an action or a compensation",
+    label = "not a parameter that a step can be given",
+    note = "take an `Input<T>`, an `Output<T>`, an `Option<Output<T>>` or a `StepContext`"
+)]
 pub trait FromContext: Sized + Send + 'static {
     /// What it reads.
     fn read() -> Read;
@@ -142,7 +149,8 @@ pub trait FromContext: Sized + Send + 'static {
     /// Takes it out of the context.
     ///
     /// # Errors
-    /// A transient [`Failure`] when the recorded value is not of the wanted type.
+    /// A [`Failure`] when the recorded value is not of the wanted type. Since the function is
+    /// then not called, the attempt counts as rejected, whichever failure it is.
     fn from_context(context: &StepContext) -> Result<Self, Failure>;
 }
 
@@ -170,7 +178,8 @@ impl<T: DeserializeOwned + Send + 'static> FromContext for Input<T> {
 
 impl<T: DeserializeOwned + Send + 'static> FromContext for Output<T> {
     fn read() -> Read {
-        Read::Output { wanted: TypeKey::of::<T>(), certain: true }
+        let check = |output: &Payload| output.decode::<T>().map(drop);
+        Read::Output { wanted: TypeKey::of::<T>(), certain: true, check }
     }
 
     fn from_context(context: &StepContext) -> Result<Self, Failure> {
@@ -184,7 +193,8 @@ impl<T: DeserializeOwned + Send + 'static> FromContext for Output<T> {
 
 impl<T: DeserializeOwned + Send + 'static> FromContext for Option<Output<T>> {
     fn read() -> Read {
-        Read::Output { wanted: TypeKey::of::<T>(), certain: false }
+        let check = |output: &Payload| output.decode::<T>().map(drop);
+        Read::Output { wanted: TypeKey::of::<T>(), certain: false, check }
     }
 
     fn from_context(context: &StepContext) -> Result<Self, Failure> {

@@ -53,6 +53,8 @@ pub struct Definition {
     spec: Arc<DefinitionSpec>,
     calls: Arc<[StepCalls]>,
     input_checks: Arc<[InputCheck]>,
+    /// By step: what those who read its output make of it.
+    output_checks: Arc<[Vec<InputCheck>]>,
 }
 
 impl Definition {
@@ -88,6 +90,16 @@ impl Definition {
     /// The first mismatch, with the Rust type that was wanted.
     pub fn check_input(&self, input: &Payload) -> Result<(), PayloadError> {
         self.input_checks.iter().try_for_each(|check| check(input))
+    }
+
+    /// Checks that a value can stand for the output of a step: that everyone who reads that
+    /// output can read it. What nobody reads with a type of its own may be anything.
+    ///
+    /// # Errors
+    /// The first mismatch, with the Rust type that was wanted.
+    pub fn check_output(&self, step: StepIndex, output: &Payload) -> Result<(), PayloadError> {
+        let checks = self.output_checks.get(step.usize()).map_or(&[][..], Vec::as_slice);
+        checks.iter().try_for_each(|check| check(output))
     }
 }
 
@@ -190,7 +202,8 @@ impl DefinitionBuilder {
             return Err(DefinitionError { name: spec.name, faults });
         }
         let input_checks = steps.iter().flat_map(Step::input_checks).collect();
+        let output_checks = check::readers(&spec, &steps).into();
         let calls = steps.into_iter().map(Step::into_calls).collect();
-        Ok(Definition { spec: Arc::new(spec), calls, input_checks })
+        Ok(Definition { spec: Arc::new(spec), calls, input_checks, output_checks })
     }
 }

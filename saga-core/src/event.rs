@@ -60,6 +60,16 @@ pub enum Event {
         /// When to ask the breaker again.
         until: Timestamp,
     },
+    /// A call that was announced has not been made, and will not be: it counts as no attempt and
+    /// leaves no doubt. Only whoever was to make the call can know that.
+    CallWithdrawn {
+        /// Which step.
+        step: StepIndex,
+        /// Which half of it.
+        op: Op,
+        /// Why it was not made.
+        why: String,
+    },
     /// The worker that drove the saga is gone; calls in flight have an unknown outcome.
     WorkerLost,
     /// Backward recovery began.
@@ -204,6 +214,9 @@ impl Event {
             }
             Self::CallHeld { step, op, until } => {
                 format!("{op} of step {} held back by its breaker until {until}", name(step))
+            }
+            Self::CallWithdrawn { step, op, why } => {
+                format!("{op} of step {} withdrawn before it was called: {why}", name(step))
             }
             Self::WorkerLost => "worker lost".to_owned(),
             Self::RecoveryBegan { cause } => {

@@ -75,19 +75,37 @@ pub struct Rejection {
     /// had or will have an effect. A barrier can vouch; a plain service cannot.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub settled: bool,
+    /// The call was never made: what it was to be given could not be read. It says nothing of
+    /// the participant, nor of earlier attempts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uncalled: bool,
 }
 
 impl Failure {
     /// The business says no; this attempt had no effect.
     pub fn rejected(reason: impl fmt::Display) -> Self {
-        Self::Rejected(Rejection { reason: cut(&reason), settled: false })
+        Self::Rejected(Rejection { reason: cut(&reason), settled: false, uncalled: false })
     }
 
     /// The business says no, recorded under the idempotency key: it holds for every attempt.
     ///
     /// Use it only where a barrier (or the like) makes it true.
     pub fn rejected_for_good(reason: impl fmt::Display) -> Self {
-        Self::Rejected(Rejection { reason: cut(&reason), settled: true })
+        Self::Rejected(Rejection { reason: cut(&reason), settled: true, uncalled: false })
+    }
+
+    /// The call cannot be made, because what it needs cannot be read.
+    ///
+    /// This is a rejection: trying again would not help, and nothing has happened. A bad input is
+    /// refused and what came before is undone; where a saga cannot turn (after its pivot, in a
+    /// compensation) it is stuck until a person has mended the values or the code.
+    pub(crate) fn uncallable(failure: &Self) -> Self {
+        let why = match failure {
+            Self::Transient(transient) => &transient.message,
+            Self::Rejected(rejection) => &rejection.reason,
+        };
+        let reason = cut(&format_args!("not called, its parameters cannot be read: {why}"));
+        Self::Rejected(Rejection { reason, settled: false, uncalled: true })
     }
 
     /// The outcome is unknown. The same as letting any error through with `?`.

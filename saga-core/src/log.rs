@@ -83,10 +83,16 @@ impl LogRow {
     /// Decodes the row without checking the chain: for showing a part of a log.
     ///
     /// # Errors
-    /// [`LogError::Undecodable`] when the body is not a list of events.
+    /// [`LogError::Newer`] when the body is JSON but not a list of events that this release
+    /// knows, [`LogError::Undecodable`] when it is no JSON at all.
     pub fn decode(&self) -> Result<Transition, LogError> {
-        let events = serde_json::from_str(&self.body)
-            .map_err(|error| LogError::Undecodable { seq: self.seq, why: error.to_string() })?;
+        let events = serde_json::from_str(&self.body).map_err(|error| {
+            let (seq, why) = (self.seq, error.to_string());
+            match serde_json::from_str::<serde::de::IgnoredAny>(&self.body) {
+                Ok(_) => LogError::Newer { seq, why },
+                Err(_) => LogError::Undecodable { seq, why },
+            }
+        })?;
         Ok(Transition { seq: self.seq, epoch: self.epoch, at: self.at, events })
     }
 }
@@ -99,12 +105,22 @@ fn chain(previous: Digest, seq: u64, epoch: u64, at: Timestamp, body: &str) -> D
 /// Why a stored log is not a log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
-    /// A row's body is not a list of events.
-    #[error("log row {seq} cannot be read: {why}; it was damaged, or written by a newer release")]
+    /// A row's body is not JSON.
+    #[error("log row {seq} cannot be read: {why}; it was damaged")]
     Undecodable {
         /// The row.
         seq: u64,
         /// The first fault.
+        why: String,
+    },
+    /// A row fits the chain, but its events are not of this release: whoever wrote it knows more.
+    #[error(
+        "log row {seq} holds what this release does not know ({why}): a newer release wrote it"
+    )]
+    Newer {
+        /// The row.
+        seq: u64,
+        /// The first thing that is not known.
         why: String,
     },
     /// A row is missing or stands twice.
@@ -181,6 +197,24 @@ mod tests {
         let mut swapped = log();
         swapped.swap(0, 1);
         assert_eq!(read(&swapped), Err(LogError::Gap { expected: 1, found: 2 }));
+    }
+
+    #[test]
+    fn what_a_newer_release_wrote_is_told_from_damage() {
+        let sealed = |body: &str| {
+            let head = LogHead::default();
+            let digest = chain(head.digest, 1, 1, Timestamp::default(), body);
+            LogRow { seq: 1, epoch: 1, at: Timestamp::default(), body: body.to_owned(), digest }
+        };
+        for newer in [r#"[{"moon_landed":{"step":1}}]"#, r#"["worker_lost",7]"#, r#"{"v":2}"#] {
+            let error = LogHead::default().open(&sealed(newer)).expect_err(newer);
+            assert!(matches!(error, LogError::Newer { seq: 1, .. }), "{newer}: {error}");
+            let changed = LogRow { at: Timestamp::from_micros(1), ..sealed(newer) };
+            let error = LogHead::default().open(&changed).expect_err("it does not fit its digest");
+            assert_eq!(error, LogError::Tampered { seq: 1 });
+        }
+        let error = LogHead::default().open(&sealed(r#"[{"worker_lo"#)).expect_err("no JSON");
+        assert!(matches!(error, LogError::Undecodable { seq: 1, .. }), "{error}");
     }
 
     #[test]

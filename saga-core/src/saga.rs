@@ -29,6 +29,7 @@
 //!     pending --> received: intent durable
 //!     received --> processed: success
 //!     received --> failed: timeout, error, rejection, worker lost
+//!     received --> pending: withdrawn before it was called
 //!     failed --> received: retry
 //!     processed --> compensating: backward recovery
 //!     failed --> compensating: backward recovery, effect unknown
@@ -111,6 +112,13 @@ pub enum Stimulus {
         call: PlannedCall,
         /// What it answered.
         result: Result<Payload, Failure>,
+    },
+    /// A call in flight was never made, which its own worker knows for certain.
+    Withdraw {
+        /// Which call.
+        call: PlannedCall,
+        /// Why it was not made.
+        why: String,
     },
     /// Another worker took over: whatever was in flight has an unknown outcome.
     WorkerLost {
@@ -197,6 +205,13 @@ pub enum ReplayError {
     },
 }
 
+impl ReplayError {
+    /// Whether the log is sound and only too new: a worker of the release that wrote it can go on.
+    pub fn is_newer(&self) -> bool {
+        matches!(self, Self::Log(LogError::Newer { .. }))
+    }
+}
+
 impl Saga {
     /// A saga that has just been started. Its first row has still to be stored.
     pub fn start(
@@ -244,6 +259,22 @@ impl Saga {
         spec: Arc<DefinitionSpec>,
         log: &[LogRow],
     ) -> Result<Self, ReplayError> {
+        match Self::replay_known(id, spec, log)? {
+            (saga, None) => Ok(saga),
+            (_, Some(newer)) => Err(newer.into()),
+        }
+    }
+
+    /// As [`Saga::replay`], but stops before a row that only a newer release can read and hands
+    /// that out beside the saga so far: for showing it, never for driving it.
+    ///
+    /// # Errors
+    /// As [`Saga::replay`] for everything else, and for a first row of that kind.
+    pub fn replay_known(
+        id: SagaId,
+        spec: Arc<DefinitionSpec>,
+        log: &[LogRow],
+    ) -> Result<(Self, Option<LogError>), ReplayError> {
         let (first, rest) = log.split_first().ok_or(ReplayError::NoStart)?;
         let opening = LogHead::default().open(first)?;
         let Some((Event::SagaStarted(started), events)) = opening.events.split_first() else {
@@ -257,11 +288,14 @@ impl Saga {
         saga.absorb(opening.seq, opening.at, events)?;
         saga.head = first.head();
         for row in rest {
-            let Transition { seq, at, events, .. } = saga.head.open(row)?;
+            let Transition { seq, at, events, .. } = match saga.head.open(row) {
+                Err(newer @ LogError::Newer { .. }) => return Ok((saga, Some(newer))),
+                opened => opened?,
+            };
             saga.absorb(seq, at, &events)?;
             saga.head = row.head();
         }
-        Ok(saga)
+        Ok((saga, None))
     }
 
     fn absorb(&mut self, seq: u64, at: Timestamp, events: &[Event]) -> Result<(), ReplayError> {
@@ -379,6 +413,11 @@ impl Saga {
             step.kind != StepKind::Compensatable && ledger.effect() != Effect::None
         };
         self.spec.steps.iter().zip(&self.steps).any(past_pivot)
+    }
+
+    /// The verdict if it ended now.
+    fn computed_verdict(&self) -> Verdict {
+        Verdict::compute(self.phase, self.effects())
     }
 
     /// The effect of every step, by name.

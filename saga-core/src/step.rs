@@ -36,6 +36,21 @@ pub trait Call: Send + Sync + 'static {
 /// turns into a [`Failure`]. State such as clients and pools is captured: a
 /// closure clones it and returns an `async move` block, as in
 /// `move |Input(order): Input<Order>| { let stock = stock.clone(); async move { stock.take(order).await } }`.
+///
+/// What a parameter cannot be is refused where the step is defined:
+///
+/// ```compile_fail,E0277
+/// # use saga_core::{Failure, Step};
+/// async fn reserve(sku: String) -> Result<(), Failure> { Ok(()) }
+/// let step = Step::pivot("reserve", reserve); // expected: Input(sku): Input<String>
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "this function cannot serve as an action or a compensation",
+    label = "not an `async fn` of extracted parameters that gives a `Result`",
+    note = "each of its up to six parameters is an `Input<T>`, an `Output<T>`, an `Option<Output<T>>` or a `StepContext`, where `T: DeserializeOwned + Send`",
+    note = "it returns a future that is `Send`, of a `Result<Out, E>` with `Out: Serialize` and `E: Into<Failure>`; a compensation gives `()`",
+    note = "a closure is `Fn`, `Send`, `Sync` and `'static`: clone what it captures and return an `async move` block"
+)]
 pub trait Handler<Args, Out>: Send + Sync + 'static {
     /// What the parameters read.
     fn reads() -> Vec<Read>;
@@ -62,7 +77,10 @@ macro_rules! handlers {
             fn handle(&self, context: &StepContext) -> BoxFuture<Result<Payload, Failure>> {
                 $(let $arg = match $arg::from_context(context) {
                     Ok(value) => value,
-                    Err(failure) => return Box::pin(std::future::ready(Err(failure))),
+                    Err(failure) => {
+                        let uncalled = Err(Failure::uncallable(&failure));
+                        return Box::pin(std::future::ready(uncalled));
+                    }
                 };)*
                 let answer = self($($arg),*);
                 Box::pin(async move { Ok(Payload::encode(&answer.await.map_err(Into::into)?)?) })

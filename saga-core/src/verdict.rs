@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::saga::Phase;
+
 /// What is known of a step's effect at its participant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -22,11 +24,12 @@ pub enum Effect {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Verdict {
-    /// Every step's effect is present.
+    /// It went forward to the end: every step's effect is present, and none was to be undone.
     Completed,
     /// Every step that may have had an effect has been compensated.
     Compensated,
-    /// Given up by an operator: these effects remain, or may remain.
+    /// Ended by an operator, who gave it up or left compensations out: these effects remain, or
+    /// may remain.
     Stopped {
         /// What remains, in step order.
         remaining: Vec<Remaining>,
@@ -43,9 +46,17 @@ pub struct Remaining {
 }
 
 impl Verdict {
-    /// Computes the verdict from the effect of every step, given as (name, effect).
-    pub fn compute<'a>(effects: impl IntoIterator<Item = (&'a str, Effect)> + Clone) -> Self {
-        if effects.clone().into_iter().all(|(_, effect)| effect == Effect::Present) {
+    /// Computes the verdict from the direction in which the saga moved last and the effect of
+    /// every step, given as (name, effect).
+    ///
+    /// A saga that turned backward was asked to undo its effects, so it is never completed: if
+    /// they are all still there when it ends, all of them remain.
+    pub fn compute<'a>(
+        phase: Phase,
+        effects: impl IntoIterator<Item = (&'a str, Effect)> + Clone,
+    ) -> Self {
+        let whole = effects.clone().into_iter().all(|(_, effect)| effect == Effect::Present);
+        if phase == Phase::Forward && whole {
             return Self::Completed;
         }
         let remaining: Vec<_> = effects

@@ -9,11 +9,12 @@ use std::sync::{Arc, Weak};
 
 use saga_core::store::{Query, SagaRow, Store, StoreError};
 use saga_core::{
-    Clock, Definition, IdempotencyKey, LogRow, Saga, SagaId, SagaView, Share, Status, Transition,
-    Wait,
+    Clock, Definition, IdempotencyKey, LogError, LogRow, Saga, SagaId, SagaView, Share, Status,
+    Transition, Wait, WaitReason,
 };
 
 pub use command::CommandError;
+pub use follow::Settled;
 pub use start::{Start, StartError, Started};
 
 use crate::clock::SystemClock;
@@ -131,21 +132,34 @@ impl Client {
         &self.store
     }
 
-    /// A snapshot of a saga; `None` when there is no such saga.
+    /// A snapshot of a saga; `None` when there is no such saga. Where a newer release has gone on
+    /// with it, the snapshot is of the part of its log that this release can read.
     ///
     /// # Errors
     /// [`ClientError`] when the store fails or the log cannot be replayed.
     pub async fn view(&self, id: SagaId) -> Result<Option<SagaView>, ClientError> {
-        let Some((row, saga)) = self.replay(id).await? else { return Ok(None) };
+        let Some((row, saga, newer)) = self.replay_known(id).await? else { return Ok(None) };
         let now = self.clock.now();
         let mut view = SagaView::of(&saga, now);
+        if newer.is_some() {
+            // What it was when this release could still follow it; where it stands is on record.
+            (view.status, view.ended_at) = (row.summary.status, row.summary.ended_at);
+            let seq = saga.head().seq + 1;
+            let alive = view.status.is_alive();
+            view.wait = alive.then(|| Wait::from(WaitReason::NewerRelease { seq }));
+            return Ok(Some(view));
+        }
         if let Some(by_its_log) = saga.wait(now) {
             view.wait = Some(Wait::from(self.wait_for_knowledge(&row, by_its_log).await?));
         }
         Ok(Some(view))
     }
 
-    async fn replay(&self, id: SagaId) -> Result<Option<(SagaRow, Saga)>, ClientError> {
+    /// The saga as far as this release can read its log, and what it cannot read.
+    async fn replay_known(
+        &self,
+        id: SagaId,
+    ) -> Result<Option<(SagaRow, Saga, Option<LogError>)>, ClientError> {
         let Some((row, log)) = self.store.load(id).await? else { return Ok(None) };
         let definition = &row.definition;
         let spec = match self.registry.exact(definition) {
@@ -158,9 +172,9 @@ impl Client {
                 })?)
             }
         };
-        let saga = Saga::replay(id, spec, &log)
+        let (saga, newer) = Saga::replay_known(id, spec, &log)
             .map_err(|error| ClientError::Unreadable { id, why: error.to_string() })?;
-        Ok(Some((row, saga)))
+        Ok(Some((row, saga, newer)))
     }
 
     /// The transitions of a saga after position `after`, oldest first, each with its events in

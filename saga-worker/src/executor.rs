@@ -12,10 +12,10 @@ mod takeover;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use saga_core::store::CommandAnswer;
+use saga_core::store::{Append, CommandAnswer};
 use saga_core::{
-    Definition, Event, Failure, HandleError, IdempotencyKey, Next, Op, Payload, PlannedCall, Saga,
-    StepState, Stimulus, Timestamp,
+    Assume, CallResult, Command, CommandAction, Definition, Event, Failure, HandleError,
+    IdempotencyKey, Next, Op, Payload, PlannedCall, Refusal, Saga, StepState, Stimulus, Timestamp,
 };
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +25,7 @@ use crate::lease::Tenure;
 use crate::runtime::{Driven, Runtime};
 
 pub(crate) use start::{new_saga, run_from_start, store_new};
-pub(crate) use takeover::take_over;
+pub(crate) use takeover::{decline, take_over};
 
 /// A wait shorter than this is spent in memory; for a longer one the saga is let go of.
 const HOT_WAIT_MAX: std::time::Duration = std::time::Duration::from_millis(200);
@@ -46,13 +46,23 @@ pub(crate) struct Executor {
     flying: BTreeMap<PlannedCall, CancellationToken>,
     /// Answers to commands, given once what they rest on is durable.
     replies: Vec<(IdempotencyKey, CommandAnswer)>,
+    /// The append under way: whether it was done is not known.
+    unconfirmed: Option<Append>,
 }
 
 /// A call that has come back.
 struct Answered {
     call: PlannedCall,
     pass: Pass,
-    result: Result<Payload, Failure>,
+    outcome: Outcome,
+}
+
+/// What became of a call that was handed out.
+enum Outcome {
+    /// It was made, and this is its answer.
+    Answer(Result<Payload, Failure>),
+    /// It was not made, for the reason given, and will not be.
+    NotMade(&'static str),
 }
 
 /// A call that its breaker has let through.
@@ -60,8 +70,10 @@ type Launch = (PlannedCall, Pass);
 
 /// Why an executor lets go of its saga without finishing its work.
 enum Halt {
-    /// Another worker has it, or our lease is gone: nothing more may be done.
+    /// Another worker has it: nothing more may be done.
     Fenced,
+    /// The lease cannot be proven any more: no further call may be made.
+    LeaseLost,
     /// The machine refused what we told it: a bug, reported in the log of the process.
     Bug(String),
 }
@@ -99,6 +111,7 @@ impl Executor {
             calls: JoinSet::new(),
             flying: BTreeMap::new(),
             replies: Vec::new(),
+            unconfirmed: None,
         }
     }
 
@@ -107,7 +120,7 @@ impl Executor {
         let lost = self.tenure.lost.clone();
         let outcome = tokio::select! {
             biased;
-            () = lost.cancelled() => Err(Halt::Fenced),
+            () = lost.cancelled() => Err(Halt::LeaseLost),
             outcome = self.drive(events) => outcome,
         };
         self.finish(outcome).await;
@@ -132,7 +145,8 @@ impl Executor {
         let now = self.at;
         let mut launches = Vec::new();
         while let Next::Call(calls) = self.saga.next(now) {
-            if self.runtime.draining.is_cancelled() {
+            // Without a lease to call under, an intent would only have to be taken back.
+            if self.runtime.draining.is_cancelled() || !self.tenure.holds() {
                 break;
             }
             for call in calls {
@@ -174,8 +188,9 @@ impl Executor {
         for (call, pass) in launches {
             let cancel = CancellationToken::new();
             let attempt = self.attempt(call, cancel.clone());
+            self.driven.calls.begin(call, self.saga.spec().name_of(call.step));
             self.flying.insert(call, cancel);
-            self.calls.spawn(async move { Answered { call, pass, result: attempt.make().await } });
+            self.calls.spawn(async move { Answered { call, pass, outcome: attempt.make().await } });
         }
     }
 
@@ -227,11 +242,20 @@ impl Executor {
         let mut events = Vec::new();
         let mut next = Some(first);
         while let Some(answered) = next {
-            let Answered { call, pass, result } =
+            let Answered { call, pass, outcome } =
                 answered.map_err(|error| Halt::Bug(format!("a call's task died: {error}")))?;
-            pass.settle(call::health(&result));
             self.flying.remove(&call);
-            let stimulus = Stimulus::Answer { call, result };
+            self.driven.calls.end(call);
+            let stimulus = match outcome {
+                Outcome::Answer(result) => {
+                    pass.settle(call::health(&result));
+                    Stimulus::Answer { call, result }
+                }
+                Outcome::NotMade(why) => {
+                    pass.settle(CallResult::Abandoned);
+                    Stimulus::Withdraw { call, why: why.to_owned() }
+                }
+            };
             events.extend(self.saga.advance(self.at, stimulus)?);
             next = self.calls.try_join_next();
         }
@@ -250,6 +274,10 @@ impl Executor {
         };
         for command in commands {
             let request_id = command.request_id.clone();
+            if let Err(refusal) = self.vet(&command) {
+                self.replies.push((request_id, CommandAnswer::Refused(refusal)));
+                continue;
+            }
             let answer = match self.saga.advance(self.at, Stimulus::Command(command)) {
                 Ok(more) => {
                     events.extend(more);
@@ -263,15 +291,41 @@ impl Executor {
         Ok(events)
     }
 
+    /// Refuses an assumed output that could not be an output: one that is too big, or that those
+    /// who read it could not read.
+    fn vet(&self, command: &Command) -> Result<(), Refusal> {
+        let CommandAction::Skip { step, assume: Assume::Processed(output) } = &command.action
+        else {
+            return Ok(());
+        };
+        let Some(index) = self.saga.spec().find(step) else { return Ok(()) };
+        if self.saga.has_accepted(&command.request_id) {
+            return Ok(());
+        }
+        let bounded = output.clone().within(self.runtime.options.payload_bytes_max);
+        let checked = bounded.and_then(|output| self.definition.check_output(index, &output));
+        checked.map_err(|error| Refusal::Output { step: step.clone(), why: error.to_string() })
+    }
+
     /// Ends what is still in flight, and says why the saga was given up if it was.
     async fn finish(mut self, outcome: Result<(), Halt>) {
         self.flying.values().for_each(CancellationToken::cancel);
         // Each of them ends by itself, after the grace at the latest.
-        while self.calls.join_next().await.is_some() {}
+        while let Some(ended) = self.calls.join_next().await {
+            let Ok(Answered { call, outcome, .. }) = ended else { continue };
+            self.driven.calls.end(call);
+            if let Outcome::NotMade(_) = outcome {
+                self.flying.remove(&call);
+            }
+        }
         let saga_id = self.saga.id();
         match outcome {
             Ok(()) => {}
             Err(Halt::Fenced) => tracing::warn!(%saga_id, "another worker drives this saga now"),
+            Err(Halt::LeaseLost) => {
+                tracing::warn!(%saga_id, "lease lost, the saga is left to whoever takes it over");
+                self.take_back().await;
+            }
             Err(Halt::Bug(why)) => {
                 tracing::error!(%saga_id, why, "gave the saga up for a minute");
                 let wake = self.runtime.now().after(std::time::Duration::from_secs(60));

@@ -37,6 +37,13 @@ impl Tenure {
         !self.lost.is_cancelled() && Instant::now() < self.deadline()
     }
 
+    /// Until when the lease is certainly ours, if it still is: longer than [`Tenure::holds`] by the
+    /// margin that calls need to come to an end.
+    pub(crate) fn certain_until(&self) -> Option<Instant> {
+        let until = *self.proven_until.lock().unwrap_or_else(PoisonError::into_inner);
+        (Instant::now() < until).then_some(until)
+    }
+
     /// The moment at which the worker gives up by itself: a fifth of the lease before its end.
     fn deadline(&self) -> Instant {
         *self.proven_until.lock().unwrap_or_else(PoisonError::into_inner) - self.ttl / 5

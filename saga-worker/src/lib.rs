@@ -75,7 +75,9 @@ mod watchers;
 mod worker;
 
 pub use breakers::BreakerView;
-pub use client::{Client, ClientError, CommandError, LogEntry, Start, StartError, Started};
+pub use client::{
+    Client, ClientError, CommandError, LogEntry, Settled, Start, StartError, Started,
+};
 pub use clock::SystemClock;
 #[cfg(feature = "http")]
 pub use http_step::{HttpParticipant, HttpParticipantError};

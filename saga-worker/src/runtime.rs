@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use saga_core::store::Store;
-use saga_core::{Clock, PAYLOAD_BYTES_MAX, SagaId, Timestamp};
+use saga_core::{Clock, PAYLOAD_BYTES_MAX, PlannedCall, SagaId, Timestamp};
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -62,8 +62,8 @@ pub(crate) struct Runtime {
     pub(crate) due: Due,
     /// One permit per driven saga.
     pub(crate) permits: Arc<Semaphore>,
-    /// Sagas being driven, with the bell that makes their executor look into the inbox.
-    driven: Mutex<HashMap<SagaId, Arc<Notify>>>,
+    /// Sagas being driven.
+    driven: Mutex<HashMap<SagaId, Entry>>,
     /// The present lease, if there is one.
     tenure: Mutex<Option<Arc<Tenure>>>,
     /// An outcome is unknown: the store may hold sagas in our name that nobody drives.
@@ -128,13 +128,47 @@ impl Runtime {
 
     /// Registers a saga as driven here, until the registration is dropped.
     pub(crate) fn drive(self: &Arc<Self>, id: SagaId) -> Driven {
-        let bell = Arc::new(Notify::new());
-        self.driven.lock().unwrap_or_else(PoisonError::into_inner).insert(id, bell.clone());
-        Driven { runtime: self.clone(), id, bell }
+        let entry = Entry::default();
+        let driven = Driven {
+            runtime: self.clone(),
+            id,
+            bell: entry.bell.clone(),
+            calls: entry.calls.clone(),
+        };
+        self.driven().insert(id, entry);
+        driven
     }
 
     pub(crate) fn is_driven(&self, id: SagaId) -> bool {
-        self.driven.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
+        self.driven().contains_key(&id)
+    }
+
+    /// Whether a call of an earlier lease may still be under way for this saga, so that this
+    /// process must not drive it.
+    pub(crate) fn is_barred(&self, id: SagaId) -> bool {
+        self.driven().get(&id).is_some_and(|entry| entry.barred)
+    }
+
+    /// Bars every saga still driven, for as long as it is, and names the calls that hold it.
+    pub(crate) fn bar_the_driven(&self) -> Vec<(SagaId, Vec<UnderWay>)> {
+        let mut driven = self.driven();
+        let bar = |(id, entry): (&SagaId, &mut Entry)| {
+            entry.barred = true;
+            (*id, entry.calls.all())
+        };
+        driven.iter_mut().map(bar).collect()
+    }
+
+    /// The calls under way, by saga.
+    pub(crate) fn calls_under_way(&self) -> Vec<(SagaId, Vec<UnderWay>)> {
+        let driven = self.driven();
+        let calls = driven.iter().map(|(id, entry)| (*id, entry.calls.all()));
+        calls.filter(|(_, calls)| !calls.is_empty()).collect()
+    }
+
+    /// The lock is held for one operation on the map or a walk through it, never across an await.
+    fn driven(&self) -> MutexGuard<'_, HashMap<SagaId, Entry>> {
+        self.driven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks the claiming loop to compare what the store holds in our name with what is driven.
@@ -149,9 +183,44 @@ impl Runtime {
 
     /// Makes the executor of a saga look into the inbox, if it is driven here.
     pub(crate) fn ring(&self, id: SagaId) {
-        if let Some(bell) = self.driven.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
-            bell.notify_one();
+        if let Some(entry) = self.driven().get(&id) {
+            entry.bell.notify_one();
         }
+    }
+}
+
+/// One saga on the list of those driven here.
+#[derive(Default)]
+struct Entry {
+    bell: Arc<Notify>,
+    calls: Arc<Calls>,
+    /// Its executor outlived its lease.
+    barred: bool,
+}
+
+/// A call under way, with the name of its step for people.
+pub(crate) type UnderWay = (PlannedCall, String);
+
+/// The calls under way for one saga.
+#[derive(Debug, Default)]
+pub(crate) struct Calls(Mutex<Vec<UnderWay>>);
+
+impl Calls {
+    pub(crate) fn begin(&self, call: PlannedCall, step: &str) {
+        self.lock().push((call, step.to_owned()));
+    }
+
+    pub(crate) fn end(&self, call: PlannedCall) {
+        self.lock().retain(|(other, _)| *other != call);
+    }
+
+    fn all(&self) -> Vec<UnderWay> {
+        self.lock().clone()
+    }
+
+    /// The lock is held for one operation on a list of a few, never across an await.
+    fn lock(&self) -> MutexGuard<'_, Vec<UnderWay>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -162,13 +231,15 @@ pub(crate) struct Driven {
     pub(crate) id: SagaId,
     /// Rings when there may be a command in the inbox.
     pub(crate) bell: Arc<Notify>,
+    /// What is under way for it.
+    pub(crate) calls: Arc<Calls>,
 }
 
 impl Drop for Driven {
     /// Takes the saga off the list, unless a newer registration has replaced this one.
     fn drop(&mut self) {
-        let mut driven = self.runtime.driven.lock().unwrap_or_else(PoisonError::into_inner);
-        if driven.get(&self.id).is_some_and(|current| Arc::ptr_eq(current, &self.bell)) {
+        let mut driven = self.runtime.driven();
+        if driven.get(&self.id).is_some_and(|current| Arc::ptr_eq(&current.bell, &self.bell)) {
             driven.remove(&self.id);
         }
     }

@@ -5,7 +5,9 @@ mod claiming;
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
+use saga_core::SagaId;
 use saga_core::store::{Store, StoreError, WorkerCard};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -16,7 +18,11 @@ use crate::breakers::BreakerView;
 use crate::client::Client;
 use crate::lease::Tenure;
 use crate::retry_schedule::RetrySchedule;
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, UnderWay};
+
+/// How long after its grace a call that was called off must be gone: what is not has blocked its
+/// thread, where nothing can reach it.
+const BLOCKED_AFTER: Duration = Duration::from_secs(2);
 
 /// A running worker, and the [`Client`] of its process.
 ///
@@ -105,8 +111,7 @@ async fn supervise(runtime: Arc<Runtime>, mut tenure: Arc<Tenure>) {
             return hand_back(&runtime, &tenure).await;
         }
         runtime.set_tenure(None);
-        // No call of the old lease may be under way when the new one begins.
-        runtime.executors.wait().await;
+        await_calls_of_the_lost_lease(&runtime).await;
         match enlist_again(&runtime).await {
             Some(next) => tenure = next,
             None => return,
@@ -114,12 +119,49 @@ async fn supervise(runtime: Arc<Runtime>, mut tenure: Arc<Tenure>) {
     }
 }
 
-/// Keeps the lease until the last executor has let go, then gives everything back.
+/// No saga may have a call of the old lease under way when it is driven under the new one. They
+/// all end within their grace, except one that blocks its thread: its saga is barred from this
+/// process for as long as that lasts, and all others go on.
+async fn await_calls_of_the_lost_lease(runtime: &Runtime) {
+    let patience = runtime.options.cancel_grace + BLOCKED_AFTER;
+    if timeout(patience, runtime.executors.wait()).await.is_err() {
+        warn_of_blocked(&runtime.bar_the_driven());
+    }
+}
+
+/// A call that does not end when it is told to, nor lets itself be dropped, never yields.
+fn warn_of_blocked(sagas: &[(SagaId, Vec<UnderWay>)]) {
+    for (saga_id, calls) in sagas {
+        for (call, step) in calls {
+            tracing::error!(
+                %saga_id, step, op = %call.op,
+                "a call was called off but goes on: it blocks its thread instead of awaiting (spawn_blocking helps); this process leaves its saga to others until it ends"
+            );
+        }
+    }
+}
+
+/// Keeps the lease until the last executor has let go, then gives everything back. A call that
+/// blocks its thread is not waited for: its saga goes on elsewhere once the lease has run out.
 async fn hand_back(runtime: &Runtime, tenure: &Tenure) {
+    let blocked = async {
+        runtime.drained.cancelled().await;
+        loop {
+            sleep(runtime.options.cancel_grace + BLOCKED_AFTER).await;
+            let under_way = runtime.calls_under_way();
+            if !under_way.is_empty() {
+                return under_way;
+            }
+        }
+    };
     tokio::select! {
         biased;
         () = runtime.executors.wait() => {}
-        () = tenure.keep(runtime.store.as_ref()) => runtime.executors.wait().await,
+        () = tenure.keep(runtime.store.as_ref()) => await_calls_of_the_lost_lease(runtime).await,
+        blocked = blocked => {
+            warn_of_blocked(&blocked);
+            return tenure.lost.cancel();
+        }
     }
     if let Err(error) = runtime.store.retire(tenure.worker).await {
         tracing::warn!(worker = %tenure.worker, %error, "cannot hand the lease back; it will run out");
@@ -128,7 +170,8 @@ async fn hand_back(runtime: &Runtime, tenure: &Tenure) {
 }
 
 async fn enlist_again(runtime: &Arc<Runtime>) -> Option<Arc<Tenure>> {
-    let mut schedule = RetrySchedule::for_store(0);
+    // Its own seed, so that the workers of a fleet do not all come back at the same moments.
+    let mut schedule = RetrySchedule::for_store(runtime.entropy.bits() as u64);
     let again = async {
         loop {
             match enlist(runtime).await {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::spec::{DefinitionSpec, StepKind};
-use crate::context::{Read, TypeKey};
+use crate::context::{InputCheck, Read, TypeKey};
 use crate::step::Step;
 
 /// Most steps of one definition.
@@ -228,15 +228,36 @@ pub(super) fn reads(spec: &DefinitionSpec, steps: &[Step]) -> Vec<Fault> {
         }
         for read in step.compensation_reads() {
             match read {
-                Read::Output { wanted, certain: true } if *wanted == step.gives() => {
+                Read::Output { wanted, certain: true, .. } if *wanted == step.gives() => {
                     faults.push(Fault::CertainOutput { step: name.clone(), wanted: wanted.name() });
                 }
-                Read::Output { wanted, certain: false } if *wanted == step.gives() => {}
+                Read::Output { wanted, certain: false, .. } if *wanted == step.gives() => {}
                 _ => check_read(name, "compensation", read, &givers, &mut faults),
             }
         }
     }
     faults
+}
+
+/// For each step, the checks of everyone who reads its output: later steps, and its compensation.
+pub(super) fn readers(spec: &DefinitionSpec, steps: &[Step]) -> Vec<Vec<InputCheck>> {
+    let readers_of = |at: usize| {
+        let (gives, stage) = (steps[at].gives(), spec.steps[at].stage);
+        let own = steps[at].compensation_reads().iter();
+        let later = steps.iter().zip(&spec.steps).filter(move |(_, other)| other.stage > stage);
+        let later = later.flat_map(move |(step, _)| {
+            // A compensation that reads what its own step gives does not read ours.
+            let compensation =
+                step.compensation_reads().iter().filter(move |_| step.gives() != gives);
+            step.action_reads().iter().chain(compensation)
+        });
+        let check = move |read: &Read| match read {
+            Read::Output { wanted, check, .. } if *wanted == gives => Some(*check),
+            Read::Output { .. } | Read::Input { .. } | Read::Nothing => None,
+        };
+        own.chain(later).filter_map(check).collect()
+    };
+    (0..steps.len()).map(readers_of).collect()
 }
 
 fn check_read(

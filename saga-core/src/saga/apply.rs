@@ -44,6 +44,7 @@ impl Saga {
                 ledger.wake_at = Some(*until);
                 ledger.held_since.get_or_insert(at);
             }
+            Event::CallWithdrawn { step, op, .. } => self.withdraw(at, *step, *op),
             Event::WorkerLost => self.losses += 1,
             Event::RecoveryBegan { .. } => self.turn(),
             Event::CompensationReceived { step, .. } => self.receive(at, *step),
@@ -89,6 +90,27 @@ impl Saga {
             ledger.attempts += 1;
         } else {
             ledger.compensation_attempts += 1;
+        }
+    }
+
+    /// Takes an intent back: the step is again what it was before, and so are its budgets.
+    fn withdraw(&mut self, at: Timestamp, step: StepIndex, op: Op) {
+        let ledger = &self.steps[step.usize()];
+        let state = match op {
+            Op::Action if ledger.attempts <= 1 => StepState::Pending,
+            Op::Action => StepState::Failed,
+            Op::Compensation if ledger.compensation_attempts > 1 => StepState::CompensationFailed,
+            Op::Compensation if ledger.output.is_some() => StepState::Processed,
+            Op::Compensation => StepState::Failed,
+        };
+        let ledger = self.enter(at, step, state);
+        ledger.budget_used = ledger.budget_used.saturating_sub(1);
+        match op {
+            Op::Action => ledger.attempts -= 1,
+            Op::Compensation => ledger.compensation_attempts -= 1,
+        }
+        if ledger.attempts == 0 && state == StepState::Pending {
+            (ledger.started_at, ledger.changed_at) = (None, None);
         }
     }
 
@@ -171,6 +193,10 @@ impl Saga {
             Event::StepProcessed { step, .. }
             | Event::StepFailed { step, .. }
             | Event::StepRejected { step, .. } => expect(step, StepState::Received),
+            Event::CallWithdrawn { step, op: Op::Action, .. } => expect(step, StepState::Received),
+            Event::CallWithdrawn { step, op: Op::Compensation, .. } => {
+                expect(step, StepState::Compensating)
+            }
             Event::StepCompensated { step } | Event::CompensationFailed { step, .. } => {
                 expect(step, StepState::Compensating)
             }
@@ -217,8 +243,10 @@ impl Saga {
     }
 
     fn permit_end(&self, verdict: &Verdict) -> Result<(), String> {
-        let computed = Verdict::compute(self.effects());
-        if *verdict != computed {
+        let computed = self.computed_verdict();
+        // Earlier releases did not ask for the direction: their logs keep the verdict they were given.
+        let of_old = Verdict::compute(Phase::Forward, self.effects());
+        if *verdict != computed && *verdict != of_old {
             return Err(format!("the ledger computes {computed:?}"));
         }
         let unsettled = self.effects().any(|(_, effect)| effect == Effect::Unknown);

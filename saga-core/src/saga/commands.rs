@@ -6,7 +6,6 @@ use crate::definition::StepKind;
 use crate::event::{Event, RecoveryCause};
 use crate::id::StepIndex;
 use crate::time::Timestamp;
-use crate::verdict::Verdict;
 
 impl Saga {
     /// Carries a command out. One whose request id was accepted before changes nothing.
@@ -27,7 +26,7 @@ impl Saga {
             CommandAction::Cancel | CommandAction::Compensate if self.phase == Phase::Forward => {
                 Event::RecoveryBegan { cause: RecoveryCause::Commanded }
             }
-            CommandAction::Stop => Event::SagaEnded { verdict: Verdict::compute(self.effects()) },
+            CommandAction::Stop => Event::SagaEnded { verdict: self.computed_verdict() },
             _ => return Ok(()),
         };
         Ok(self.record(events, now, follow_up)?)

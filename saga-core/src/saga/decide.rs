@@ -13,7 +13,6 @@ use crate::id::StepIndex;
 use crate::log::LOG_TRANSITIONS_MAX;
 use crate::payload::Payload;
 use crate::time::Timestamp;
-use crate::verdict::Verdict;
 
 /// Longest delay a participant can ask for with `Retry-After`.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
@@ -53,6 +52,9 @@ impl Saga {
             Stimulus::Answer { call, result } => {
                 let event = self.answered(now, call, result);
                 self.record(&mut events, now, event)?;
+            }
+            Stimulus::Withdraw { call: PlannedCall { step, op }, why } => {
+                self.record(&mut events, now, Event::CallWithdrawn { step, op, why })?;
             }
             Stimulus::WorkerLost { losses_max } => {
                 self.lose_worker(&mut events, now, losses_max)?
@@ -205,7 +207,7 @@ impl Saga {
 
     fn conclude_forward(&self, now: Timestamp) -> Option<Event> {
         let Some(stage) = self.forward_stage() else {
-            return Some(Event::SagaEnded { verdict: Verdict::compute(self.effects()) });
+            return Some(Event::SagaEnded { verdict: self.computed_verdict() });
         };
         if let Some(cause) = self.reason_to_turn(stage, now) {
             return Some(Event::RecoveryBegan { cause });
@@ -253,7 +255,7 @@ impl Saga {
             return None;
         }
         let Some(stage) = self.backward_stage() else {
-            return Some(Event::SagaEnded { verdict: Verdict::compute(self.effects()) });
+            return Some(Event::SagaEnded { verdict: self.computed_verdict() });
         };
         let halted = self.stuck.is_none() && self.halted();
         let spent = |step: &StepIndex| self.to_compensate(*step) && self.steps[step.usize()].spent;

@@ -17,6 +17,7 @@ mod script;
 mod transitions;
 mod wait;
 mod walk;
+mod withdrawal;
 mod world;
 
 use script::Script;

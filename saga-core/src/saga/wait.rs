@@ -60,6 +60,11 @@ pub enum WaitReason {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         known_as: Option<Digest>,
     },
+    /// For a worker of the release that wrote the end of its log.
+    NewerRelease {
+        /// The first log row that this release cannot read.
+        seq: u64,
+    },
     /// For an operator to resume it.
     Paused {
         /// Who paused it.
@@ -162,6 +167,10 @@ impl fmt::Display for WaitReason {
                 f,
                 "no worker knows definition {definition} as this saga was started on it (digest {}): the workers there are know a changed one (digest {other})",
                 definition.digest
+            ),
+            Self::NewerRelease { seq } => write!(
+                f,
+                "its log is of a newer release from row {seq} on: only a worker of that release can go on"
             ),
             Self::Paused { by, why } => write!(f, "paused by {by}: {why}"),
             Self::Stuck { why, .. } => write!(f, "stuck: {why}"),

@@ -70,6 +70,16 @@ fn unknown(result: Result<Payload, Failure>, words: &[&str]) {
         .for_each(|word| assert!(transient.message.contains(word), "{}", transient.message));
 }
 
+/// Checks that the function was not even called, explained by these words.
+#[track_caller]
+fn uncalled(result: Result<Payload, Failure>, words: &[&str]) {
+    let Err(Failure::Rejected(rejection)) = result else { panic!("{result:?}") };
+    assert!(rejection.uncalled && !rejection.settled);
+    let reason = rejection.reason;
+    assert!(reason.starts_with("not called, its parameters cannot be read: "), "{reason}");
+    words.iter().for_each(|word| assert!(reason.contains(word), "{reason}"));
+}
+
 async fn reserve(Input(order): Input<Order>) -> Result<Reservation, Failure> {
     Ok(Reservation { number: order.sku.len() as u32 })
 }
@@ -179,19 +189,19 @@ async fn siblings_of_one_group_may_give_the_same_type_and_each_compensates_its_o
 }
 
 #[tokio::test]
-async fn a_value_of_the_wrong_type_leaves_the_outcome_unknown_and_names_the_type() {
+async fn a_value_of_the_wrong_type_is_a_rejection_without_a_call_and_names_the_type() {
     let input = call(&trip(), 0, Op::Action, "[1, 2]", &[]).await;
-    unknown(
+    uncalled(
         input,
         &["cannot be read as", "extraction::Order", "invalid type: integer `1`, expected a string"],
     );
     let output =
         call(&trip(), 1, Op::Action, r#"{"sku":"S"}"#, &[(0, r#"{"number":"five"}"#)]).await;
-    unknown(output, &["Reservation", "invalid type: string \"five\", expected u32"]);
+    uncalled(output, &["Reservation", "invalid type: string \"five\", expected u32"]);
     let own = call(&trip(), 0, Op::Compensation, "null", &[(0, "true")]).await;
-    unknown(own, &["Reservation", "invalid type: boolean `true`"]);
+    uncalled(own, &["Reservation", "invalid type: boolean `true`"]);
     let missing = call(&trip(), 1, Op::Action, r#"{"sku":"S"}"#, &[]).await;
-    unknown(missing, &["no earlier step has given a", "Reservation"]);
+    uncalled(missing, &["no earlier step has given a", "Reservation"]);
 }
 
 #[tokio::test]
@@ -233,6 +243,31 @@ async fn an_output_that_is_not_json_leaves_the_outcome_unknown() {
     }
     let definition = Definition::new("trip", [Step::pivot("odd", odd)]).expect("well-formed");
     unknown(call(&definition, 0, Op::Action, "null", &[]).await, &["cannot be written as JSON"]);
+}
+
+#[test]
+fn an_output_is_checked_by_everyone_who_reads_it() {
+    let trip = trip();
+    let check = |step, json: &str| trip.check_output(StepIndex(step), &payload(json));
+    assert_eq!(check(0, r#"{"number":5}"#), Ok(()));
+    let wrong = check(0, r#"{"number":"five"}"#).expect_err("the pivot reads it as a number");
+    assert!(wrong.to_string().contains("Reservation"), "{wrong}");
+    assert_eq!(check(1, "true"), Ok(()), "nobody reads what the pivot gives");
+    assert_eq!(check(9, "true"), Ok(()));
+    // A compensation reads its own; two that give the same type do not check each other's.
+    async fn undo(_: Option<Output<Reservation>>) -> Result<(), Failure> {
+        Ok(())
+    }
+    async fn undo_nothing() -> Result<(), Failure> {
+        Ok(())
+    }
+    let steps = [
+        Step::compensatable("first", reserve, undo_nothing),
+        Step::compensatable("second", reserve, undo),
+    ];
+    let own = Definition::new("trip", steps).expect("it is well-formed");
+    assert_eq!(own.check_output(StepIndex(0), &payload("true")), Ok(()));
+    assert!(own.check_output(StepIndex(1), &payload("true")).is_err());
 }
 
 #[test]

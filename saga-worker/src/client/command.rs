@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use saga_core::store::{CommandAnswer, StoreError, SubmitOutcome};
-use saga_core::{Command, CommandAction, IdempotencyKey, Refusal, SagaId};
+use saga_core::{Assume, Command, CommandAction, IdempotencyKey, PayloadError, Refusal, SagaId};
 use tokio::time::{Instant, timeout_at};
 
 use super::Client;
@@ -57,6 +57,7 @@ impl Client {
     /// [`CommandError::Refused`] with an explanation where it makes no sense; see there for others.
     pub async fn command(&self, id: SagaId, command: Command) -> Result<(), CommandError> {
         command.check()?;
+        self.check_size(&command)?;
         let deadline = Instant::now() + Self::ANSWER_WAIT;
         let mut patience = Patience::new(self, id);
         loop {
@@ -84,6 +85,18 @@ impl Client {
                 return Err(CommandError::Unanswered { id, waited: Self::ANSWER_WAIT });
             }
         }
+    }
+
+    /// An output to assume is bounded like any other, before it is put into the inbox. Whether it
+    /// is of the step's type is for the worker to say, which has the code.
+    fn check_size(&self, command: &Command) -> Result<(), Refusal> {
+        let CommandAction::Skip { step, assume: Assume::Processed(output) } = &command.action
+        else {
+            return Ok(());
+        };
+        let refuse =
+            |error: PayloadError| Refusal::Output { step: step.clone(), why: error.to_string() };
+        output.clone().within(self.payload_bytes_max).map(drop).map_err(refuse)
     }
 
     /// Asks for backward recovery. Refused once the pivot was handed out.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
-use saga_core::{Event, SagaId, Transition, Verdict};
-use tokio::time::sleep;
+use saga_core::{Event, SagaId, Transition, Verdict, Wait, WaitReason};
+use tokio::time::{sleep, timeout};
 
 use super::{Client, ClientError, Started, decode};
 use crate::watchers::Watch;
@@ -21,6 +21,9 @@ const PAGE: u32 = 256;
 impl Client {
     /// Waits for the verdict of a saga, however long it takes.
     ///
+    /// That may be for ever: a saga that is stuck or paused has no verdict before a person has
+    /// seen to it. [`Client::settled`] tells that apart, [`Client::verdict_within`] has a limit.
+    ///
     /// # Errors
     /// [`ClientError::NotFound`] for an unknown id, or the store's error.
     pub async fn verdict(&self, id: SagaId) -> Result<Verdict, ClientError> {
@@ -31,6 +34,43 @@ impl Client {
             }
             if let Some(verdict) = patience.verdict_or_pause().await {
                 return Ok(verdict);
+            }
+        }
+    }
+
+    /// Waits for the verdict of a saga, at most for `limit`: `None` when there is none by then.
+    /// The saga goes on, whoever stops waiting.
+    ///
+    /// # Errors
+    /// As [`Client::verdict`].
+    pub async fn verdict_within(
+        &self,
+        id: SagaId,
+        limit: Duration,
+    ) -> Result<Option<Verdict>, ClientError> {
+        timeout(limit, self.verdict(id)).await.ok().transpose()
+    }
+
+    /// Waits until nothing happens to a saga any more without a person: it has its verdict, or it
+    /// is stuck, or it was paused and no call is under way.
+    ///
+    /// # Errors
+    /// As [`Client::verdict`].
+    pub async fn settled(&self, id: SagaId) -> Result<Settled, ClientError> {
+        let mut patience = Patience::new(self, id);
+        loop {
+            let row = self.store.row(id).await?.ok_or(ClientError::NotFound { id })?;
+            match row.summary.wait {
+                _ if !row.summary.status.is_alive() => {
+                    return self.verdict(id).await.map(Settled::Ended);
+                }
+                Some(reason @ WaitReason::Stuck { .. }) if row.owner.is_none() => {
+                    return Ok(Settled::Stuck(reason.into()));
+                }
+                Some(reason @ WaitReason::Paused { .. }) if row.owner.is_none() => {
+                    return Ok(Settled::Paused(reason.into()));
+                }
+                _ => patience.wait().await,
             }
         }
     }
@@ -73,8 +113,36 @@ impl Client {
     }
 }
 
+/// How a saga stands when nothing happens to it any more without a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It has its verdict, for good.
+    Ended(Verdict),
+    /// It needs an operator; the reason says why and names the ways out.
+    Stuck(Wait),
+    /// It was paused, and waits to be resumed.
+    Paused(Wait),
+}
+
 impl Started {
-    /// Waits for the verdict, however long it takes.
+    /// Waits until the saga has ended or needs a person; see [`Client::settled`].
+    ///
+    /// # Errors
+    /// As [`Client::verdict`].
+    pub async fn settled(&self) -> Result<Settled, ClientError> {
+        self.client.settled(self.id).await
+    }
+
+    /// Waits for the verdict, at most for `limit`; see [`Client::verdict_within`].
+    ///
+    /// # Errors
+    /// As [`Client::verdict`].
+    pub async fn verdict_within(&self, limit: Duration) -> Result<Option<Verdict>, ClientError> {
+        timeout(limit, self.verdict()).await.ok().transpose()
+    }
+
+    /// Waits for the verdict, however long it takes; for ever while the saga is stuck or paused.
+    /// [`Started::settled`] and [`Started::verdict_within`] come back from that.
     ///
     /// # Errors
     /// As [`Client::verdict`].

@@ -12,7 +12,7 @@ use saga_core::{
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::Executor;
+use super::{Executor, Outcome};
 use crate::lease::Tenure;
 use crate::runtime::Runtime;
 use crate::telemetry::{self, AttemptSpan};
@@ -70,7 +70,16 @@ impl Executor {
 
 impl Attempt {
     /// Makes the call and waits for its answer, at most for its timeout and a short grace.
-    pub(super) async fn make(mut self) -> Result<Payload, Failure> {
+    ///
+    /// Right before, the right to make it is asked for once more: the lease may have run out
+    /// while the intent was stored, or while this task had to wait for its turn.
+    pub(super) async fn make(mut self) -> Outcome {
+        if self.cancel.is_cancelled() {
+            return Outcome::NotMade("it was called off before it was made");
+        }
+        if !self.tenure.holds() {
+            return Outcome::NotMade("the worker's lease ran out before it was made");
+        }
         let span = AttemptSpan::start(&self.context, &self.traceparent);
         self.context.traceparent =
             Some(span.traceparent().unwrap_or_else(|| self.traceparent.clone()));
@@ -82,26 +91,22 @@ impl Attempt {
             let StepContext { saga_id, step, op, attempt, .. } = &self.context;
             tracing::debug!(%saga_id, %step, %op, attempt, %failure, "attempt did not succeed");
         }
-        result
+        Outcome::Answer(result)
     }
 
     async fn answer(&self) -> Result<Payload, Failure> {
-        // The lease may have run out while the intent was stored, or while this task had to wait.
-        if self.cancel.is_cancelled() || !self.tenure.holds() {
-            return Err(Failure::unknown(TransientCause::Cancelled, "given up before it was made"));
-        }
         // The call's first lines run inside too, so that a panic in them is caught as well.
         let call = async { self.call.call(self.context.clone()).await };
         let mut call = std::pin::pin!(AssertUnwindSafe(call).catch_unwind());
         let given_up = tokio::select! {
             biased;
+            // First of all, at every step of the call: a process that was frozen past its lease
+            // comes back in the middle of a call as well.
+            given_up = self.unwanted() => given_up,
             answer = &mut call => return unless_panicked(answer),
             () = sleep(self.timeout) => {
                 let message = format!("no answer within {} ms", self.timeout.as_millis());
                 Failure::unknown(TransientCause::Timeout, message)
-            }
-            () = self.cancel.cancelled() => {
-                Failure::unknown(TransientCause::Cancelled, "the answer was no longer wanted")
             }
         };
         // Told to stop, the call may still come to a clean end; after that its future is dropped.
@@ -113,6 +118,18 @@ impl Attempt {
             },
             Err(_) => Err(given_up),
         }
+    }
+
+    /// Resolves when the call is called off. The lease is asked for whenever the call moves, and
+    /// by the executor in between.
+    async fn unwanted(&self) -> Failure {
+        let mut called_off = std::pin::pin!(self.cancel.cancelled());
+        std::future::poll_fn(|context| match self.tenure.holds() {
+            true => called_off.as_mut().poll(context),
+            false => std::task::Poll::Ready(()),
+        })
+        .await;
+        Failure::unknown(TransientCause::Cancelled, "the answer was no longer wanted")
     }
 
     /// An output that could never be stored makes the outcome unknown, so that it is undone.
@@ -140,6 +157,7 @@ fn unless_panicked(answer: Caught) -> Result<Payload, Failure> {
 /// What an answer says about the participant's health.
 pub(super) fn health(result: &Result<Payload, Failure>) -> CallResult {
     match result {
+        Err(Failure::Rejected(rejection)) if rejection.uncalled => CallResult::Abandoned,
         Ok(_) | Err(Failure::Rejected(_)) => CallResult::Answered,
         Err(Failure::Transient(transient)) => match transient.cause {
             TransientCause::Cancelled | TransientCause::WorkerLost => CallResult::Abandoned,

@@ -1,8 +1,8 @@
 //! Making events durable, however long the store takes to come back.
 
 use saga_core::store::{Append, AppendError, Summary};
-use saga_core::{Event, Next, Saga, Timestamp};
-use tokio::time::sleep;
+use saga_core::{Event, Next, Op, PlannedCall, Saga, StepState, Stimulus, Timestamp};
+use tokio::time::{sleep, timeout_at};
 
 use super::{Executor, Halt, Rest};
 use crate::retry_schedule::RetrySchedule;
@@ -18,7 +18,7 @@ impl Executor {
             ([], Rest::LetGo(wake)) => self.release(*wake).await,
             (events, rest) => self.append(events, matches!(rest, Rest::LetGo(_))).await?,
         }
-        self.reply().await;
+        self.reply().await?;
         if let Rest::LetGo(Some(at)) = rest {
             self.runtime.due.remind(*at);
         }
@@ -31,10 +31,11 @@ impl Executor {
         let summary = summary(&self.saga, now, release);
         let append =
             Append { id: self.saga.id(), owner: self.tenure.worker, row, summary, release };
+        self.unconfirmed = Some(append);
         let mut schedule = RetrySchedule::for_store(self.saga.id().seed());
-        loop {
-            match self.runtime.store.append(append.clone()).await {
-                Ok(()) => break,
+        while let Some(append) = self.unconfirmed.clone() {
+            match self.runtime.store.append(append).await {
+                Ok(()) => self.unconfirmed = None,
                 Err(AppendError::Fenced { .. }) => return Err(Halt::Fenced),
                 Err(AppendError::Store(error)) => {
                     tracing::warn!(saga_id = %self.saga.id(), %error, "cannot append, trying again");
@@ -44,6 +45,56 @@ impl Executor {
         }
         self.announce(events);
         Ok(())
+    }
+
+    /// Records that calls which were announced have not been made, now that the lease is given up:
+    /// only this worker can know, and whoever takes the saga over would have to doubt.
+    ///
+    /// Tried once, and only while the lease is certainly still ours by the monotonic clock. A
+    /// worker that slept past its lease writes nothing.
+    pub(super) async fn take_back(&mut self) {
+        let Some(until) = self.tenure.certain_until() else { return };
+        let unmade: Vec<_> =
+            self.announced().filter(|call| !self.flying.contains_key(call)).collect();
+        if unmade.is_empty() {
+            return;
+        }
+        let (saga_id, at) = (self.saga.id(), self.runtime.now());
+        let mut events = Vec::new();
+        for call in unmade {
+            let why = "the worker's lease ran out before it was made".to_owned();
+            match self.saga.advance(at, Stimulus::Withdraw { call, why }) {
+                Ok(more) => events.extend(more),
+                Err(error) => return tracing::error!(%saga_id, %error, "cannot take a call back"),
+            }
+        }
+        let row = self.saga.seal(self.epoch, at, &events);
+        let (owner, summary) = (self.tenure.worker, summary(&self.saga, at, true));
+        let last = Append { id: saga_id, owner, row, summary, release: true };
+        let store = self.runtime.store.clone();
+        let appends = async {
+            if let Some(before) = self.unconfirmed.take() {
+                store.append(before).await?;
+            }
+            store.append(last).await
+        };
+        match timeout_at(until, appends).await {
+            Ok(Ok(())) => self.publish(),
+            Ok(Err(error)) => {
+                tracing::debug!(%saga_id, %error, "a call that was not made stays in doubt")
+            }
+            Err(_) => tracing::debug!(%saga_id, "a call that was not made stays in doubt"),
+        }
+    }
+
+    /// The calls that are under way by the saga's own account.
+    fn announced(&self) -> impl Iterator<Item = PlannedCall> + '_ {
+        let steps = self.saga.spec().indexes().zip(self.saga.steps());
+        steps.filter_map(|(step, ledger)| match ledger.state {
+            StepState::Received => Some(PlannedCall { step, op: Op::Action }),
+            StepState::Compensating => Some(PlannedCall { step, op: Op::Compensation }),
+            _ => None,
+        })
     }
 
     async fn release(&self, wake: Option<Timestamp>) {
@@ -80,7 +131,12 @@ impl Executor {
         self.runtime.watchers.publish(self.saga.id(), verdict);
     }
 
-    async fn reply(&mut self) {
+    /// Gives the answers that have become certain. Answers are not fenced: a worker without a
+    /// lease does not know the saga as it is, and leaves them to whoever drives it.
+    async fn reply(&mut self) -> Result<(), Halt> {
+        if !self.replies.is_empty() && !self.tenure.holds() {
+            return Err(Halt::LeaseLost);
+        }
         for (request_id, answer) in std::mem::take(&mut self.replies) {
             let id = self.saga.id();
             if let Err(error) = self.runtime.store.answer(id, &request_id, &answer).await {
@@ -89,6 +145,7 @@ impl Executor {
             }
             self.publish();
         }
+        Ok(())
     }
 }
 

@@ -8,7 +8,7 @@ use saga_core::{Command, SagaId};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::executor::take_over;
+use crate::executor::{decline, take_over};
 use crate::last_answer::answer_after_the_end;
 use crate::lease::Tenure;
 use crate::retry_schedule::RetrySchedule;
@@ -104,11 +104,12 @@ fn permits(runtime: &Runtime) -> Vec<OwnedSemaphorePermit> {
 }
 
 fn drive(runtime: &Arc<Runtime>, tenure: &Arc<Tenure>, row: SagaRow, permit: OwnedSemaphorePermit) {
+    if runtime.is_barred(row.id) {
+        runtime.executors.spawn(decline(runtime.clone(), tenure.clone(), row, permit));
+        return;
+    }
     let (driven, tenure) = (runtime.drive(row.id), tenure.clone());
-    runtime.executors.spawn(async move {
-        let _permit = permit;
-        take_over(driven, tenure, row).await;
-    });
+    runtime.executors.spawn(take_over(driven, tenure, row, permit));
 }
 
 /// Drives sagas that the store holds in our name although no executor has them.
@@ -120,7 +121,8 @@ async fn drive_strays(runtime: &Arc<Runtime>, tenure: &Arc<Tenure>) -> Result<()
             return Err(error);
         }
     };
-    for row in owned.into_iter().filter(|row| !runtime.is_driven(row.id)) {
+    let astray = |row: &SagaRow| !runtime.is_driven(row.id) || runtime.is_barred(row.id);
+    for row in owned.into_iter().filter(astray) {
         match runtime.permits.clone().try_acquire_owned() {
             Ok(permit) => drive(runtime, tenure, row, permit),
             // No room for it now: it is looked for again.

@@ -155,9 +155,15 @@ async fn conflict_and_unprocessable_are_rejections_with_the_problems_words() {
     let problem = r#"{"type":"about:blank","title":"Conflict","detail":"out of stock"}"#;
     for status in ["409 Conflict", "422 Unprocessable Content"] {
         let told = rejection(meaning(status, &[], problem).await);
-        assert_eq!(told, Rejection { reason: "out of stock".to_owned(), settled: false });
+        assert_eq!(
+            told,
+            Rejection { reason: "out of stock".to_owned(), settled: false, uncalled: false }
+        );
         let recorded = rejection(meaning(status, &["X-Saga-Barrier: recorded"], problem).await);
-        assert_eq!(recorded, Rejection { reason: "out of stock".to_owned(), settled: true });
+        assert_eq!(
+            recorded,
+            Rejection { reason: "out of stock".to_owned(), settled: true, uncalled: false }
+        );
         let other = rejection(meaning(status, &["X-Saga-Barrier: maybe"], problem).await);
         assert!(!other.settled, "only this one word vouches");
     }

@@ -3,11 +3,13 @@
 
 mod support;
 
+mod blocked;
 mod bounds;
 mod breaker;
 mod calls;
 mod commands;
 mod drain;
+mod freeze;
 #[cfg(feature = "http")]
 mod http;
 mod journey;
@@ -20,6 +22,9 @@ mod retry;
 mod simulation;
 mod start;
 mod threads;
+mod typed;
+mod upgrade;
 mod versions;
 mod waiting;
 mod watching;
+mod withdrawal;

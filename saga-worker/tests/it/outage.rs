@@ -1,12 +1,15 @@
 //! A store that is away, slow, or silent about what it did.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use saga_core::store::{Leases, SagaLog};
 use saga_core::{Status, Verdict};
+use saga_worker::{Started, Worker};
 use tokio::time::sleep;
 
-use crate::support::{ACTION, Behave, Fault, LEASE, World, order, tell, verdict};
+use crate::support::{ACTION, Behave, Fault, FaultyStore, LEASE, World, order, tell, verdict};
 
 #[tokio::test(start_paused = true)]
 async fn a_short_outage_is_sat_out_without_losing_the_lease() {
@@ -47,6 +50,77 @@ async fn a_long_outage_loses_nothing_and_doubles_nothing() {
         world.assert_whole(started.id);
     }
     assert!(world.clock.elapsed() < Duration::from_secs(150), "{:?}", world.clock.elapsed());
+}
+
+/// Hundreds of sagas on three workers, each of which reaches the store its own way.
+async fn load(world: &World, accesses: &[Arc<FaultyStore>]) -> (Vec<Worker>, Vec<Started>) {
+    for step in ["reserve", "redeem", "pay", "confirm"] {
+        world.desk.always(step, ACTION, Behave::Slow(Duration::from_millis(700)));
+    }
+    let (mut workers, mut sagas) = (Vec::new(), Vec::new());
+    for access in accesses {
+        workers.push(world.builder(access).start().await.unwrap());
+    }
+    for number in 0..400 {
+        sagas.push(order(&workers[number % workers.len()]).await);
+        sleep(Duration::from_millis(4)).await;
+    }
+    (workers, sagas)
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_minute_without_a_store_hundreds_of_sagas_move_again_within_half_a_minute() {
+    for hangs in [false, true] {
+        let world = World::new();
+        let accesses: Vec<_> = (0..3).map(|_| world.access()).collect();
+        let (_workers, sagas) = load(&world, &accesses).await;
+        let mut alive = Vec::new();
+        for started in &sagas {
+            let row = world.memory.row(started.id).await.unwrap().unwrap();
+            if row.summary.status.is_alive() {
+                alive.push((started.id, row.seq));
+            }
+        }
+        assert!(alive.len() > 200, "{} are alive", alive.len());
+        accesses.iter().for_each(|access| if hangs { access.freeze() } else { access.go_down() });
+        sleep(Duration::from_secs(60)).await;
+        accesses.iter().for_each(|access| if hangs { access.thaw() } else { access.heal() });
+        let back = world.clock.elapsed();
+        for (id, before) in alive {
+            loop {
+                let row = world.memory.row(id).await.unwrap().unwrap();
+                if row.seq > before {
+                    break;
+                }
+                let waited = world.clock.elapsed() - back;
+                assert!(waited < Duration::from_secs(30), "{id} does not move: {row:?}");
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
+        // Side by side: who waits in one process for a saga of another looks twice a second.
+        for verdict in join_all(sagas.iter().map(verdict)).await {
+            assert_eq!(verdict, Verdict::Completed);
+        }
+        sagas.iter().for_each(|started| world.assert_whole(started.id));
+        let took = world.clock.elapsed() - back;
+        assert!(took < Duration::from_secs(30), "hangs: {hangs}: all ended after {took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saga_that_could_not_be_loaded_in_an_outage_is_not_left_alone_for_long() {
+    // Everything works but this one thing, until the saga has been given up on.
+    let world = World::new();
+    let started = order(&world.client()).await;
+    let access = world.access();
+    access.plan(|op| (op == "load").then_some(Fault::Before));
+    let _worker = world.builder(&access).start().await.unwrap();
+    sleep(Duration::from_secs(30)).await;
+    access.heal();
+    let healed = world.clock.elapsed();
+    assert_eq!(verdict(&started).await, Verdict::Completed);
+    let waited = world.clock.elapsed() - healed;
+    assert!(waited < Duration::from_secs(15), "{waited:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,9 +5,10 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use saga_core::store::Query;
 use saga_core::{
-    Event, IdempotencyKey, SagaId, Status, StepState, Transition, Verdict, WaitReason,
+    CommandAction, Event, IdempotencyKey, SagaId, Status, StepState, Transition, Verdict,
+    WaitReason,
 };
-use saga_worker::{Client, ClientError};
+use saga_worker::{Client, ClientError, Settled};
 
 use crate::support::{ACTION, Behave, World, order, tell, verdict, within_an_hour};
 
@@ -184,4 +185,44 @@ async fn a_saga_of_a_definition_nobody_has_registered_is_not_claimed_and_says_so
     assert_eq!(wait, "no worker knows definition place-order v2");
     let _new = world.builder_of(&world.access(), newer).start().await.unwrap();
     assert_eq!(verdict(&started).await, Verdict::Completed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_until_a_saga_is_settled_hears_that_it_needs_a_person() {
+    let world = World::new();
+    world.desk.always("confirm", ACTION, Behave::Reject);
+    let worker = world.worker().await;
+    let started = order(&worker).await;
+    for client in [worker.client(), &world.client()] {
+        let settled = within_an_hour(client.settled(started.id)).await.unwrap();
+        let Settled::Stuck(wait) = settled else { panic!("{settled:?}") };
+        assert!(wait.text.contains("confirm was rejected"), "{}", wait.text);
+        let limit = Duration::from_secs(20);
+        let begun = world.clock.elapsed();
+        assert_eq!(client.verdict_within(started.id, limit).await.unwrap(), None);
+        assert_eq!(world.clock.elapsed() - begun, limit);
+    }
+    world.desk.always("confirm", ACTION, Behave::Answer);
+    let settled = tokio::spawn(async move { started.settled().await.map(|end| (started, end)) });
+    let (started, _) = settled.await.unwrap().unwrap();
+    tell(&worker, started.id, CommandAction::Retry).await.unwrap();
+    let settled = within_an_hour(started.settled()).await.unwrap();
+    assert_eq!(settled, Settled::Ended(Verdict::Completed));
+    let limit = Duration::from_secs(1);
+    assert_eq!(started.verdict_within(limit).await.unwrap(), Some(Verdict::Completed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_saga_is_settled_once_its_last_call_has_come_back() {
+    let world = World::new();
+    world.desk.always("redeem", ACTION, Behave::Slow(Duration::from_secs(2)));
+    let worker = world.worker().await;
+    let started = order(&worker).await;
+    world.desk.arrived("redeem", ACTION, 1).await;
+    tell(&worker, started.id, CommandAction::Pause).await.unwrap();
+    let settled = within_an_hour(started.settled()).await.unwrap();
+    let Settled::Paused(wait) = settled else { panic!("{settled:?}") };
+    assert!(wait.text.contains("paused by olga"), "{}", wait.text);
+    assert!(world.clock.elapsed() >= Duration::from_secs(2), "not while a call is under way");
+    assert!(world.client().settled(saga_core::SagaId::from_bytes([7; 16])).await.is_err());
 }

@@ -272,6 +272,54 @@ fn stop_computes_the_verdict_like_everything_else() {
 }
 
 #[test]
+fn a_saga_that_turned_backward_is_never_completed_however_it_ends() {
+    let given = "c1 c2:go cancel c2:ok";
+    check("c1 c2", given, "stop", "accepted stop, stopped c1! c2!");
+    check(
+        "c1 c2",
+        given,
+        "skip(c2=remains) skip(c1=remains)",
+        "accepted skip c2 (its effect remains), accepted skip c1 (its effect remains), stopped c1! c2!",
+    );
+    check(
+        "c1 c2",
+        given,
+        "skip(c2=remains) -c1",
+        "accepted skip c2 (its effect remains), -c1 received 1, -c1 compensated, stopped c2!",
+    );
+    check(
+        "c1 c2",
+        given,
+        "skip(c2=compensated) skip(c1=compensated)",
+        "accepted skip c2 (taken as compensated), accepted skip c1 (taken as compensated), compensated",
+    );
+    check(
+        "c1 c2",
+        given,
+        "-c2:go -c2:no skip(c2=remains) -c1:hold stop",
+        "-c2 received 1, -c2 failed spent, stuck: compensation_spent c2, accepted skip c2 (its effect remains), -c1 held, accepted stop, stopped c1! c2!",
+    );
+    check("c1", "c1:go cancel", "c1:ok stop", "c1 processed, accepted stop, stopped c1!");
+    check("c1", "c1:go cancel", "c1:no", "c1 rejected, compensated");
+    // Forward, nothing is left to an operator: the last answer ends it.
+    check("c1 c2", "c1 c2:go", "c2:ok", "c2 processed, completed");
+    check(
+        "c1",
+        "c1:go c1:?",
+        "skip(c1=processed)",
+        "accepted skip c1 (taken as processed), completed",
+    );
+    check("c1", "c1:go pause", "c1:ok", "c1 processed, completed");
+}
+
+#[test]
+fn a_saga_that_turned_at_its_deadline_is_never_completed() {
+    let mut script = Script::with_deadline("c1", 500);
+    script.run("c1:go +600 tick c1:ok");
+    script.expect("stop", "accepted stop, stopped c1!");
+}
+
+#[test]
 fn cancelling_twice_is_accepted_and_changes_nothing_more() {
     check("c1 c2", "c1 cancel", "cancel", "accepted cancel");
 }

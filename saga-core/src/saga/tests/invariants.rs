@@ -19,6 +19,7 @@ pub(super) fn hold(saga: &Saga, now: Timestamp, books: &Books) {
 
 /// The ledger claims exactly what can be known.
 fn books_agree(saga: &Saga, books: &Books) {
+    assert_eq!(saga.phase() == Phase::Backward, books.turned(), "direction of {saga:#?}");
     for (at, (step, ledger)) in saga.spec().steps.iter().zip(saga.steps()).enumerate() {
         let known = match ledger.effect() {
             Effect::None | Effect::Undone => Belief::No,

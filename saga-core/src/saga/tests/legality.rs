@@ -21,7 +21,7 @@ fn transient() -> Transient {
 }
 
 fn rejection() -> Rejection {
-    Rejection { reason: "no".to_owned(), settled: false }
+    Rejection { reason: "no".to_owned(), settled: false, uncalled: false }
 }
 
 /// Checks that none of these events can follow in a saga `c1 c2 p` after `given`, and that
@@ -109,6 +109,20 @@ fn a_saga_ends_only_with_the_verdict_that_its_ledger_computes() {
     };
     forbids("c1", &[end(Verdict::Completed), end(Verdict::Compensated), left(Effect::Unknown)]);
     forbids("c1:go", &[end(Verdict::Compensated), left(Effect::Present)]);
+}
+
+#[test]
+fn a_log_of_an_earlier_release_keeps_the_verdict_it_was_given() {
+    let mut script = Script::of("c1 c2");
+    script.run("c1 c2:go cancel c2:ok");
+    let (mut log, stop) = (script.log.clone(), script.command("stop"));
+    // The earlier release did not ask which way the saga was going.
+    let end = Event::SagaEnded { verdict: Verdict::Completed };
+    let events = [Event::CommandAccepted(stop), end];
+    log.push(script.saga.head().seal(1, script.now, &events));
+    let replayed = Saga::replay(script.saga.id(), script.saga.spec().clone(), &log);
+    let ended = replayed.expect("it was legal then").ended().cloned();
+    assert_eq!(ended.map(|(_, verdict)| verdict), Some(Verdict::Completed));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::command::Assume;
 use crate::context::Op;
+use crate::event::Event;
 use crate::failure::Failure;
 use crate::payload::Payload;
 use crate::saga::PlannedCall;
@@ -20,9 +21,12 @@ pub(super) enum Belief {
     Yes,
 }
 
-/// The books of all steps.
+/// The books of all steps, and whether it was announced that they are to be undone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Books(Vec<Entry>);
+pub(super) struct Books {
+    entries: Vec<Entry>,
+    turned: bool,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Entry {
@@ -38,11 +42,11 @@ impl Books {
     pub(super) fn of(steps: impl Iterator<Item = Arc<str>>) -> Self {
         let entry =
             |step| Entry { step, happened: Belief::No, perhaps_undone: false, in_flight: None };
-        Self(steps.map(entry).collect())
+        Self { entries: steps.map(entry).collect(), turned: false }
     }
 
     pub(super) fn belief(&self, step: usize) -> Belief {
-        let entry = &self.0[step];
+        let entry = &self.entries[step];
         match entry.in_flight {
             Some(_) => Belief::Maybe,
             None if entry.perhaps_undone => Belief::Maybe,
@@ -51,13 +55,13 @@ impl Books {
     }
 
     pub(super) fn sent(&mut self, call: PlannedCall) {
-        let entry = &mut self.0[call.step.usize()];
+        let entry = &mut self.entries[call.step.usize()];
         assert_eq!(entry.in_flight, None, "one call at a time");
         entry.in_flight = Some(call.op);
     }
 
     pub(super) fn answered(&mut self, call: PlannedCall, result: &Result<Payload, Failure>) {
-        let entry = &mut self.0[call.step.usize()];
+        let entry = &mut self.entries[call.step.usize()];
         assert_eq!(entry.in_flight.take(), Some(call.op), "no answer without an intent");
         match (call.op, result) {
             (Op::Action, Ok(_)) => entry.happened = Belief::Yes,
@@ -77,9 +81,19 @@ impl Books {
         }
     }
 
+    /// The call was not made after all: what was known before it still holds.
+    pub(super) fn withdrawn(&mut self, call: PlannedCall) {
+        let entry = &mut self.entries[call.step.usize()];
+        assert_eq!(
+            entry.in_flight.take(),
+            Some(call.op),
+            "nothing is taken back without an intent"
+        );
+    }
+
     /// The worker is gone, and with it the answers to everything in flight.
     pub(super) fn lost(&mut self) {
-        for entry in &mut self.0 {
+        for entry in &mut self.entries {
             match entry.in_flight.take() {
                 Some(Op::Action) => entry.happened = Belief::Maybe,
                 Some(Op::Compensation) => entry.perhaps_undone = true,
@@ -91,7 +105,7 @@ impl Books {
     /// An operator, who is taken at his word, says how it is.
     pub(super) fn told(&mut self, step: &str, assume: &Assume) {
         let entry =
-            self.0.iter_mut().find(|entry| *entry.step == *step).expect("a step of the saga");
+            self.entries.iter_mut().find(|entry| *entry.step == *step).expect("a step of the saga");
         match assume {
             Assume::Processed(_) => entry.happened = Belief::Yes,
             Assume::NoEffect => entry.happened = Belief::No,
@@ -100,10 +114,20 @@ impl Books {
         }
     }
 
+    /// What was announced: whoever hears that a saga turns back no longer hopes for its end.
+    pub(super) fn heard(&mut self, events: &[Event]) {
+        self.turned |= events.iter().any(|event| matches!(event, Event::RecoveryBegan { .. }));
+    }
+
+    /// Whether it was announced that effects are to be undone.
+    pub(super) fn turned(&self) -> bool {
+        self.turned
+    }
+
     /// How the saga has ended, if it has ended now.
     pub(super) fn verdict(&self) -> Verdict {
-        let beliefs: Vec<_> = (0..self.0.len()).map(|step| self.belief(step)).collect();
-        if beliefs.iter().all(|belief| *belief == Belief::Yes) {
+        let beliefs: Vec<_> = (0..self.entries.len()).map(|step| self.belief(step)).collect();
+        if !self.turned && beliefs.iter().all(|belief| *belief == Belief::Yes) {
             return Verdict::Completed;
         }
         if beliefs.iter().all(|belief| *belief == Belief::No) {
@@ -117,6 +141,6 @@ impl Books {
             };
             Some(Remaining { step: entry.step.to_string(), effect })
         };
-        Verdict::Stopped { remaining: self.0.iter().zip(beliefs).filter_map(left).collect() }
+        Verdict::Stopped { remaining: self.entries.iter().zip(beliefs).filter_map(left).collect() }
     }
 }

@@ -35,7 +35,7 @@ impl Trial {
             Next::Call(calls) => calls,
             _ => Vec::new(),
         };
-        match what % 20 {
+        match what % 21 {
             0..=6 if !due.is_empty() => self.dispatch(due[usize::from(how) % due.len()]),
             7 if !due.is_empty() => {
                 let call = due[usize::from(how) % due.len()];
@@ -44,6 +44,11 @@ impl Trial {
             8..=14 if !self.flying.is_empty() => {
                 let call = self.flying.remove(usize::from(how) % self.flying.len());
                 self.answer(call, how / 16);
+            }
+            20 if !self.flying.is_empty() => {
+                let call = self.flying.remove(usize::from(how) % self.flying.len());
+                self.tell(Stimulus::Withdraw { call, why: "drained".to_owned() });
+                self.books.withdrawn(call);
             }
             15 => self.lose_worker(how),
             16 => self.world.late_delivery(usize::from(how)),
@@ -55,7 +60,8 @@ impl Trial {
 
     fn tell(&mut self, stimulus: Stimulus) {
         let told = self.script.send(stimulus.clone());
-        told.unwrap_or_else(|error| panic!("{stimulus:?}: {error}"));
+        let events = told.unwrap_or_else(|error| panic!("{stimulus:?}: {error}"));
+        self.books.heard(&events);
     }
 
     fn dispatch(&mut self, call: PlannedCall) {
@@ -146,7 +152,10 @@ impl Trial {
     fn submit(&mut self, command: Command) {
         let request_id = command.request_id.clone();
         match self.script.send(Stimulus::Command(command)) {
-            Ok(_) => assert!(self.script.saga.has_accepted(&request_id)),
+            Ok(events) => {
+                self.books.heard(&events);
+                assert!(self.script.saga.has_accepted(&request_id));
+            }
             Err(HandleError::Refused(refusal)) => assert!(!refusal.to_string().is_empty()),
             Err(error) => panic!("{error}"),
         }

@@ -7,7 +7,7 @@
 //! (rejected), `c1:no!` (rejected for good), `c1:?` (unknown) and `c1:later`
 //! (not yet, with a delay asked for) answer it; `c1:hold` holds it back; `c1`
 //! alone is `c1:go c1:ok`. A leading `-` means the compensation. `lost` is a
-//! lost worker, `tick` the passing of no time, `+500` that of 500 ms and `due`
+//! lost worker, `c1:back` a call taken back before it was made, `tick` the passing of no time, `+500` that of 500 ms and `due`
 //! that of as much as the saga waits for. `retry`, `skip(c1=processed)`,
 //! `skip(c1=no-effect)`, `skip(c1=compensated)`, `skip(c1=remains)`, `compensate`,
 //! `cancel`, `pause`, `resume` and `stop` are operator commands.
@@ -190,6 +190,7 @@ impl Script {
             let result = match answer {
                 "go" => return Stimulus::Dispatch(call),
                 "hold" => return Stimulus::Hold { call, until: self.now.after(HELD) },
+                "back" => return Stimulus::Withdraw { call, why: "drained".to_owned() },
                 "ok" => Ok(output_of(call)),
                 "no" => Err(Failure::rejected("no")),
                 "no!" => Err(Failure::rejected_for_good("never")),
@@ -275,6 +276,9 @@ impl Script {
             Event::StepRejected { step, .. } => format!("{} rejected", name(step)),
             Event::CallHeld { step, op, .. } => {
                 format!("{} held", self.call_words(PlannedCall { step: *step, op: *op }))
+            }
+            Event::CallWithdrawn { step, op, .. } => {
+                format!("{} withdrawn", self.call_words(PlannedCall { step: *step, op: *op }))
             }
             Event::WorkerLost => "lost".to_owned(),
             Event::RecoveryBegan { cause } => match cause {

@@ -27,6 +27,8 @@ pub(crate) enum Fault {
     Late(Duration),
     /// It is done half-way through this time.
     Slow(Duration),
+    /// What is there cannot be read.
+    Corrupt,
 }
 
 type Plan = Box<dyn Fn(&'static str) -> Option<Fault> + Send + Sync>;
@@ -137,6 +139,9 @@ impl FaultyStore {
         match fault {
             None => return call.await,
             Some(Fault::Before) => {}
+            Some(Fault::Corrupt) => {
+                return Err(StoreError::Corrupt(format!("{op} found nonsense")).into());
+            }
             Some(Fault::After) => drop(call.await),
             Some(Fault::Late(delay)) => {
                 tokio::spawn(async move {
