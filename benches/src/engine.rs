@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use saga_core::{MemoryStore, Store};
 use saga_worker::{Client, SystemClock, Worker};
 
 use crate::database::Database;
 use crate::figures::{Figures, Samples};
+use crate::history;
 use crate::load::{Load, Window};
 use crate::workload::{self, ORDER, Order};
 
@@ -19,20 +20,28 @@ use crate::workload::{self, ORDER, Order};
 pub(crate) struct Options {
     #[command(flatten)]
     load: Load,
+
+    /// Finished sagas in the tables before each run begins
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000_000))]
+    history: u64,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     Figures::print_head(&options.load);
     for &concurrency in &options.load.concurrency {
-        measure(&options.load, concurrency)?.print(&options.load)?;
+        measure(&options.load, concurrency, options.history)?.print(&options.load)?;
     }
     Ok(())
 }
 
-/// One run on a database of its own.
-pub(crate) fn measure(load: &Load, concurrency: u32) -> anyhow::Result<Figures> {
+/// One run on a database of its own, with so many finished sagas in it.
+pub(crate) fn measure(load: &Load, concurrency: u32, history: u64) -> anyhow::Result<Figures> {
     let database = Database::fresh(load.store)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if history > 0 {
+        let url = database.url().context("--history needs a store with tables, not memory")?;
+        runtime.block_on(history::fill(&url, history))?;
+    }
     let samples = runtime.block_on(drive(load, concurrency, &database))?;
     Ok(Figures::new("engine", load, concurrency, samples))
 }

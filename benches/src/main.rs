@@ -4,7 +4,10 @@ mod database;
 mod engine;
 mod figures;
 mod floor;
+mod history;
+mod idle;
 mod load;
+mod retention;
 mod workload;
 
 use clap::{Parser, Subcommand};
@@ -27,6 +30,10 @@ enum Bench {
     Engine(engine::Options),
     /// What the database itself can do with the rows of such sagas, and nothing of the engine
     Floor(floor::Options),
+    /// Statements per second of idle workers while sagas wait
+    Idle(idle::Options),
+    /// How fast finished sagas leave, and what that costs those that run
+    Retention(retention::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -34,5 +41,7 @@ fn main() -> anyhow::Result<()> {
     match bench {
         Bench::Engine(options) => engine::run(&options),
         Bench::Floor(options) => floor::run(&options),
+        Bench::Idle(options) => idle::run(&options),
+        Bench::Retention(options) => retention::run(&options),
     }
 }
