@@ -32,6 +32,8 @@ pub(crate) struct Options {
     pub(crate) cancel_grace: Duration,
     pub(crate) losses_max: u32,
     pub(crate) payload_bytes_max: usize,
+    /// How long what has ended is kept; for ever if not set.
+    pub(crate) retention: Option<Duration>,
 }
 
 impl Default for Options {
@@ -45,6 +47,7 @@ impl Default for Options {
             cancel_grace: Duration::from_millis(100),
             losses_max: 5,
             payload_bytes_max: PAYLOAD_BYTES_MAX,
+            retention: None,
         }
     }
 }
@@ -135,6 +138,11 @@ impl Runtime {
 
     pub(crate) fn is_driven(&self, id: SagaId) -> bool {
         self.driven.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&id)
+    }
+
+    /// Whether no saga is driven here.
+    pub(crate) fn drives_nothing(&self) -> bool {
+        self.driven.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 
     /// Asks the claiming loop to compare what the store holds in our name with what is driven.

@@ -66,7 +66,10 @@ async fn poll(runtime: &Arc<Runtime>, tenure: &Arc<Tenure>) -> Result<Polled, St
     if runtime.strays_wanted() {
         unless_unreadable(drive_strays(runtime, tenure).await)?;
     }
-    unless_unreadable(ring_for_commands(runtime, tenure).await)?;
+    // Nobody to ring for: an idle worker spares the store the question.
+    if !runtime.drives_nothing() {
+        unless_unreadable(ring_for_commands(runtime, tenure).await)?;
+    }
     let mut permits = permits(runtime);
     let wanted = permits.len();
     if wanted == 0 {
