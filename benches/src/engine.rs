@@ -11,7 +11,7 @@ use saga_worker::{Client, SystemClock, Worker};
 
 use crate::database::Database;
 use crate::figures::{Figures, Samples};
-use crate::history;
+use crate::finished;
 use crate::load::{Load, Window};
 use crate::workload::{self, ORDER, Order};
 
@@ -40,7 +40,7 @@ pub(crate) fn measure(load: &Load, concurrency: u32, history: u64) -> anyhow::Re
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if history > 0 {
         let url = database.url().context("--history needs a store with tables, not memory")?;
-        runtime.block_on(history::fill(&url, history))?;
+        runtime.block_on(finished::fill(&url, history))?;
     }
     let samples = runtime.block_on(drive(load, concurrency, &database))?;
     Ok(Figures::new("engine", load, concurrency, samples))

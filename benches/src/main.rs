@@ -3,8 +3,8 @@
 mod database;
 mod engine;
 mod figures;
+mod finished;
 mod floor;
-mod history;
 mod idle;
 mod load;
 mod retention;

@@ -11,7 +11,7 @@ use saga_core::store::Store;
 use saga_worker::{Client, Worker};
 use serde::Serialize;
 
-use crate::history;
+use crate::finished;
 use crate::workload::{self, ORDER, Order};
 
 /// How long sagas are kept in this bench: so short that those of the bench itself leave as well,
@@ -84,7 +84,7 @@ async fn measure(options: &Options) -> anyhow::Result<()> {
         Kind::Sqlite => format!("sqlite://{}", folder.path().join("saga.db").display()),
         Kind::Postgres => throwaway_postgres::fresh_database()?,
     };
-    history::fill(&url, options.finished).await?;
+    finished::fill(&url, options.finished).await?;
     let store = saga_store::connect(&url).await?;
     let numbers = Arc::new(AtomicU64::new(0));
     let (without, _) = engine(options, &store, &numbers, None).await?;
