@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use clap::Args;
 use saga_core::{MemoryStore, Store};
 use saga_worker::{Client, SystemClock, Worker};
@@ -12,6 +12,7 @@ use saga_worker::{Client, SystemClock, Worker};
 use crate::cost::Meter;
 use crate::database::Database;
 use crate::figures::{Figures, Samples};
+use crate::finished;
 use crate::load::{Load, Window};
 use crate::workload::{self, ORDER, Order};
 
@@ -31,6 +32,10 @@ pub(crate) struct Engine {
     /// Workers, each with connections of its own, among which the clients are divided
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     workers: u8,
+
+    /// Finished sagas in the tables before each run begins
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000_000))]
+    history: u64,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
@@ -42,10 +47,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One run on a database of its own.
+/// One run on a database of its own, with as many finished sagas in it as wanted.
 pub(crate) fn measure(load: &Load, engine: &Engine, concurrency: u32) -> anyhow::Result<Figures> {
     let database = Database::fresh(load.store)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    if engine.history > 0 {
+        let url = database.url().context("--history needs a store with tables, not memory")?;
+        runtime.block_on(finished::fill(&url, engine.history))?;
+    }
     let (samples, meter) = runtime.block_on(drive(load, engine, concurrency, &database))?;
     Figures::new("engine", load, concurrency, samples, meter)
 }

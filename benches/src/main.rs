@@ -4,9 +4,12 @@ mod cost;
 mod database;
 mod engine;
 mod figures;
+mod finished;
 mod floor;
+mod idle;
 mod load;
 mod ratio;
+mod retention;
 mod workload;
 
 use clap::{Parser, Subcommand};
@@ -31,6 +34,10 @@ enum Bench {
     Floor(floor::Options),
     /// Floor and engine in turn, and how much of the floor the engine reaches
     Ratio(ratio::Options),
+    /// Statements per second of idle workers while sagas wait
+    Idle(idle::Options),
+    /// How fast finished sagas leave, and what that costs those that run
+    Retention(retention::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -39,5 +46,7 @@ fn main() -> anyhow::Result<()> {
         Bench::Engine(options) => engine::run(&options),
         Bench::Floor(options) => floor::run(&options),
         Bench::Ratio(options) => ratio::run(&options),
+        Bench::Idle(options) => idle::run(&options),
+        Bench::Retention(options) => retention::run(&options),
     }
 }

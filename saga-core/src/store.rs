@@ -67,6 +67,17 @@ pub trait SagaLog: Send + Sync + 'static {
 
     /// How many sagas stand where. Statuses without sagas may be left out.
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError>;
+
+    /// Deletes sagas that got their verdict longer than `age` ago by the store's own clock: the
+    /// earliest ended first, at most `limit` of them, each with its whole log and all its
+    /// commands, in one transaction. Answers how many left.
+    ///
+    /// It never touches a saga that is alive, stuck ones included. Any number of workers may ask
+    /// at once: none waits for another, and each saga is counted by one of them. Fewer than
+    /// `limit` may leave although more could, when their logs are long or others are at it; none
+    /// leaves only when nothing is left for this caller. Afterwards the saga is unknown and its
+    /// idempotency key is free: a start under it creates a new saga.
+    async fn forget(&self, age: Duration, limit: u32) -> Result<u32, StoreError>;
 }
 
 /// Who drives which saga. Only the store's own clock decides about leases.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::time::Duration;
 
 use saga_core::store::{CommandAnswer, SagaRow, StoreError, Summary, WorkerCard, WorkerRow};
 use saga_core::{
@@ -58,6 +59,10 @@ pub(crate) fn pending((id, body): PendingColumns) -> Result<(SagaId, Command), S
     let id = saga_id("saga_command", &id)?;
     Ok((id, command(id, &body)?))
 }
+
+/// About how many log rows leave at once when sagas are forgotten, so that the transaction stays
+/// short whatever the length of their logs.
+pub(crate) const FORGOTTEN_ROWS_MAX: i64 = 2_000;
 
 /// A state row.
 pub(crate) fn saga(columns: SagaColumns) -> Result<SagaRow, StoreError> {
@@ -158,6 +163,11 @@ pub(crate) fn same_input(id: SagaId, stored: &[u8], given: Digest) -> Result<boo
 /// A count or position as databases keep it. None reaches 2^63; one that did would match nothing.
 pub(crate) fn integer(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Microseconds, short enough to be added to the present, or taken from it, without an overflow.
+pub(crate) fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX).min(i64::MAX / 2)
 }
 
 /// JSON text of a value of the core, to be stored.

@@ -7,6 +7,7 @@ mod inbox;
 mod leases;
 mod open;
 mod read;
+mod retention;
 mod sagas;
 mod schema;
 mod session;

@@ -73,6 +73,10 @@ impl SagaLog for Punctual {
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
         self.bound(self.store.counts()).await
     }
+
+    async fn forget(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
+        self.bound(self.store.forget(age, limit)).await
+    }
 }
 
 #[async_trait]

@@ -32,6 +32,8 @@ pub(crate) struct Options {
     pub(crate) cancel_grace: Duration,
     pub(crate) losses_max: u32,
     pub(crate) payload_bytes_max: usize,
+    /// How long what has ended is kept; for ever if not set.
+    pub(crate) retention: Option<Duration>,
 }
 
 impl Default for Options {
@@ -45,6 +47,7 @@ impl Default for Options {
             cancel_grace: Duration::from_millis(100),
             losses_max: 5,
             payload_bytes_max: PAYLOAD_BYTES_MAX,
+            retention: None,
         }
     }
 }

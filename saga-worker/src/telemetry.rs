@@ -6,6 +6,7 @@
 //! | `saga.starts` | counter | sagas started by this process | `saga.name` |
 //! | `saga.verdicts` | counter | sagas that ended here | `saga.name`, `saga.status` |
 //! | `saga.stuck` | counter | sagas that got stuck here | `saga.name` |
+//! | `saga.forgotten` | counter | ended sagas that this worker deleted for their age | none |
 //! | `saga.verdict.duration` | histogram, s | start to verdict | `saga.name`, `saga.status` |
 //! | `saga.attempt.duration` | histogram, s | one attempt | `saga.name`, `saga.step.id`, `saga.step.type`, `outcome` |
 //!
@@ -30,6 +31,8 @@ pub const STARTS: &str = "saga.starts";
 pub const VERDICTS: &str = "saga.verdicts";
 /// Counter of sagas that got stuck.
 pub const STUCK: &str = "saga.stuck";
+/// Counter of ended sagas deleted for their age.
+pub const FORGOTTEN: &str = "saga.forgotten";
 /// Histogram of the time from start to verdict, in seconds.
 pub const VERDICT_DURATION: &str = "saga.verdict.duration";
 /// Histogram of the time of one attempt, in seconds.
@@ -95,6 +98,7 @@ mod otel {
         starts: Counter<u64>,
         verdicts: Counter<u64>,
         stuck: Counter<u64>,
+        forgotten: Counter<u64>,
         verdict_duration: Histogram<f64>,
         attempt_duration: Histogram<f64>,
     }
@@ -107,6 +111,7 @@ mod otel {
                 starts: meter.u64_counter(STARTS).build(),
                 verdicts: meter.u64_counter(VERDICTS).build(),
                 stuck: meter.u64_counter(STUCK).build(),
+                forgotten: meter.u64_counter(FORGOTTEN).build(),
                 verdict_duration: seconds(VERDICT_DURATION),
                 attempt_duration: seconds(ATTEMPT_DURATION),
             }
@@ -126,6 +131,10 @@ mod otel {
 
         pub(crate) fn stuck(&self, saga: &Saga) {
             self.stuck.add(1, &[name_of(saga)]);
+        }
+
+        pub(crate) fn forgotten(&self, sagas: u32) {
+            self.forgotten.add(sagas.into(), &[]);
         }
 
         pub(crate) fn attempted(
@@ -204,6 +213,9 @@ mod silent {
         pub(crate) fn started(&self, _: &Saga) {}
         pub(crate) fn ended(&self, _: &Saga, _: Duration) {}
         pub(crate) fn stuck(&self, _: &Saga) {}
+        pub(crate) fn forgotten(&self, sagas: u32) {
+            tracing::debug!(sagas, "deleted ended sagas for their age");
+        }
         pub(crate) fn attempted(
             &self,
             context: &StepContext,

@@ -2,6 +2,7 @@
 
 mod builder;
 mod claiming;
+mod retention;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -106,6 +107,7 @@ async fn supervise(runtime: Arc<Runtime>, mut tenure: Arc<Tenure>) {
             biased;
             () = tenure.keep(runtime.store.as_ref()) => {}
             () = claiming::claim_forever(&runtime, &tenure) => {}
+            never = retention::forget_forever(&runtime) => match never {},
         }
         if runtime.draining.is_cancelled() {
             return hand_back(&runtime, &tenure).await;

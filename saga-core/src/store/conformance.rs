@@ -36,6 +36,7 @@ mod definitions;
 mod dropped;
 mod leases;
 mod queries;
+mod retention;
 mod scene;
 mod starts;
 mod walk;
@@ -196,11 +197,20 @@ macro_rules! __store_facts {
             definitions::policies_of_a_published_version_are_brought_up_to_date,
             definitions::another_structure_under_a_known_version_is_refused_with_the_difference,
             definitions::of_racing_structures_under_one_version_one_is_kept,
+            retention::only_what_ended_longer_ago_than_the_age_is_forgotten,
+            retention::a_live_or_stuck_saga_is_never_forgotten,
+            retention::the_earliest_ended_are_forgotten_first_and_at_most_the_limit,
+            retention::a_forgotten_saga_leaves_with_all_its_rows_and_takes_nothing_of_others,
+            retention::the_key_of_a_forgotten_saga_is_free_again,
+            retention::of_many_who_forget_at_once_each_saga_is_counted_by_one,
+            retention::commands_that_race_with_forgetting_leave_nothing_behind,
+            retention::starts_that_race_with_forgetting_give_one_saga_each,
             dropped::a_dropped_start_is_there_whole_or_not_at_all,
             dropped::a_dropped_append_is_there_whole_or_not_at_all,
             dropped::a_dropped_claim_is_there_whole_or_not_at_all,
             dropped::a_dropped_release_or_retirement_is_there_whole_or_not_at_all,
             dropped::a_dropped_command_or_answer_is_there_whole_or_not_at_all,
+            dropped::a_dropped_forgetting_is_there_whole_or_not_at_all,
             dropped::dropped_reads_leave_the_store_usable,
             walk::the_store_agrees_with_the_reference_store_on_a_long_random_walk,
         }

@@ -171,6 +171,23 @@ impl SagaLog for MemoryStore {
         }
         Ok(counts.into_iter().collect())
     }
+
+    async fn forget(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
+        let now = self.clock.now();
+        let State { sagas, keys, .. } = &mut *self.state();
+        let ended = sagas.values().filter_map(|Record { row, .. }| {
+            let ended_at = row.summary.ended_at?;
+            (now.since(ended_at) > age).then_some((ended_at, row.id))
+        });
+        let mut old: Vec<_> = ended.collect();
+        old.sort_unstable();
+        old.truncate(limit as usize);
+        for (_, id) in &old {
+            sagas.remove(id);
+        }
+        keys.retain(|_, id| sagas.contains_key(id));
+        Ok(u32::try_from(old.len()).unwrap_or(limit))
+    }
 }
 
 #[async_trait]

@@ -31,23 +31,61 @@ const PINNED: [(&str, &str); 4] = [
     ("plan_cache_mode", "force_generic_plan"),
 ];
 
-/// Which database to open.
+/// The parameter of a URL that is ours and not the driver's.
+const DISTRIBUTED: &str = "distributed";
+
+/// Which database to open, and how.
 #[derive(Clone, Debug)]
-pub struct PostgresOptions(PgConnectOptions);
+pub struct PostgresOptions {
+    driver: PgConnectOptions,
+    distributed: bool,
+}
 
 impl PostgresOptions {
     /// What a URL such as `postgres://saga:secret@db.example:5432/saga?sslmode=verify-full` names.
+    /// With `distributed=true` among its parameters it says what [`PostgresOptions::distributed`]
+    /// says.
     ///
     /// # Errors
     /// [`StoreError::Unusable`] when it is none; the message does not repeat the URL, which may
     /// hold a password.
     pub fn from_url(url: &str) -> Result<Self, StoreError> {
-        let options = PgConnectOptions::from_str(url).map_err(|error| {
+        let (address, query) = url.split_once('?').unwrap_or((url, ""));
+        let (mut distributed, mut others) = (false, String::new());
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=').unwrap_or((pair, "")) {
+                (DISTRIBUTED, "true") => distributed = true,
+                (DISTRIBUTED, "false") => distributed = false,
+                (DISTRIBUTED, value) => {
+                    return Err(StoreError::Unusable(format!(
+                        "the URL of the store says {DISTRIBUTED}={value}: expected true or false"
+                    )));
+                }
+                _ => {
+                    others.push(if others.is_empty() { '?' } else { '&' });
+                    others.push_str(pair);
+                }
+            }
+        }
+        let driver = PgConnectOptions::from_str(&format!("{address}{others}"));
+        let driver = driver.map_err(|error| {
             StoreError::Unusable(format!(
                 "the URL of the store is not a PostgreSQL URL ({error}): expected postgres://user@host:5432/database"
             ))
         })?;
-        Ok(Self(options))
+        Ok(Self { driver, distributed })
+    }
+
+    /// Whether the tables are spread over machines by their column `bucket`: every statement of
+    /// the hot path then stays within one bucket. Default: no, which is faster on one server. It
+    /// changes nothing about the schema, and may differ between the processes on one database.
+    #[must_use]
+    pub fn distributed(self, distributed: bool) -> Self {
+        Self { distributed, ..self }
+    }
+
+    pub(super) fn is_distributed(&self) -> bool {
+        self.distributed
     }
 
     /// The driver's options of a connection that starts sagas, and of one that appends: for the
@@ -61,8 +99,8 @@ impl PostgresOptions {
 }
 
 impl From<PgConnectOptions> for PostgresOptions {
-    fn from(options: PgConnectOptions) -> Self {
-        Self(options)
+    fn from(driver: PgConnectOptions) -> Self {
+        Self { driver, distributed: false }
     }
 }
 
@@ -76,7 +114,7 @@ pub(super) struct Connector {
 impl Connector {
     pub(super) fn new(options: PostgresOptions) -> Self {
         Self {
-            options: options.0.application_name("saga").disable_statement_logging(),
+            options: options.driver.application_name("saga").disable_statement_logging(),
             pinned: false,
         }
     }

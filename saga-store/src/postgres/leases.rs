@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnection;
 
 use super::PostgresStore;
 use super::lane::Work;
-use crate::row::{self, SagaColumns, WorkerColumns, integer, json};
+use crate::row::{self, SagaColumns, WorkerColumns, integer, json, micros};
 
 /// A worker whose lease ran out this long ago is forgotten when another one enlists.
 const WORKER_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -26,13 +26,21 @@ impl Leases for PostgresStore {
     }
 
     async fn retire(&self, worker: WorkerId) -> Result<(), StoreError> {
-        self.lanes.run(Retire { worker }).await?;
+        if self.distributed {
+            self.retire_by_bucket(worker).await?;
+        } else {
+            self.lanes.run(Retire { worker }).await?;
+        }
         self.hint.give();
         Ok(())
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<SagaRow>, StoreError> {
-        let claimed = self.lanes.run(Wanted(claim.clone())).await?;
+        let claimed = if self.distributed {
+            self.claim_by_bucket(claim).await?
+        } else {
+            self.lanes.run(Wanted(claim.clone())).await?
+        };
         // An unreadable row stays with this worker, which does nothing with it.
         Ok(row::readable(claimed, row::saga, "the sagas claimed"))
     }
@@ -221,9 +229,4 @@ impl Work for Workers {
     async fn run(&self, db: &mut PgConnection) -> Result<Vec<WorkerColumns>, Error> {
         sqlx::query_as(include_str!("workers.sql")).fetch_all(db).await
     }
-}
-
-/// Microseconds, short enough to be added to the present without an overflow.
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX).min(i64::MAX / 2)
 }

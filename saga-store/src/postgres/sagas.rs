@@ -1,6 +1,7 @@
 //! The saga log and the state rows.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use saga_core::store::{
@@ -11,6 +12,7 @@ use sqlx::Error;
 use sqlx::postgres::PgConnection;
 
 use super::PostgresStore;
+use super::distributed::lots;
 use super::failure::classify;
 use super::group::Batch;
 use super::lane::Work;
@@ -27,7 +29,8 @@ impl SagaLog for PostgresStore {
 
     async fn start(&self, saga: NewSaga) -> Result<StartOutcome, StoreError> {
         let unowned = saga.owner.is_none();
-        let outcome = self.starts.send(saga).await??;
+        let lane = saga.id.bucket().number() as usize % self.starts.len();
+        let outcome = self.starts[lane].send(saga).await??;
         if unowned && outcome == StartOutcome::Created {
             self.hint.give();
         }
@@ -37,7 +40,8 @@ impl SagaLog for PostgresStore {
     async fn append(&self, append: Append) -> Result<(), AppendError> {
         let (id, epoch, seq) = (append.id, append.row.epoch, append.row.seq);
         // One saga always takes the same lane, so its appends keep their order.
-        let lane = (id.seed() % self.appends.len() as u64) as usize;
+        let share = if self.distributed { id.bucket().number() as u64 } else { id.seed() };
+        let lane = (share % self.appends.len() as u64) as usize;
         match self.appends[lane].send(append).await? {
             Appended::Done | Appended::Before => Ok(()),
             Appended::Fenced => Err(AppendError::Fenced { id, epoch, seq }),
@@ -77,11 +81,18 @@ impl SagaLog for PostgresStore {
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
         row::counts(self.lanes.run(Counts).await?)
     }
+
+    async fn forget(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
+        self.forget_ended(age, limit).await
+    }
 }
 
 /// Starts, many in one statement.
 #[derive(Clone, Debug)]
-pub(super) struct Starts;
+pub(super) struct Starts {
+    /// Each bucket by a statement of its own.
+    pub(super) distributed: bool,
+}
 
 #[async_trait]
 impl Batch for Starts {
@@ -95,23 +106,35 @@ impl Batch for Starts {
         db: &mut PgConnection,
         items: &[NewSaga],
     ) -> Result<Vec<Self::Outcome>, Error> {
-        let created: HashSet<Vec<u8>> = insert_all(db, items).await?.into_iter().collect();
+        let mut created: HashSet<Vec<u8>> = HashSet::new();
+        for lot in lots(self.distributed, items, |saga| saga.id) {
+            created.extend(insert_all(db, &lot.items, lot.bucket).await?);
+        }
         let mut outcomes = Vec::with_capacity(items.len());
         for item in items {
             outcomes.push(match created.contains(&item.id.to_bytes()[..]) {
                 true => Ok(StartOutcome::Created),
-                false => existing(db, item).await?,
+                false => existing_or_new(db, item, self.distributed).await?,
             });
         }
         Ok(outcomes)
     }
 }
 
-async fn insert_all(db: &mut PgConnection, items: &[NewSaga]) -> Result<Vec<Vec<u8>>, Error> {
+/// Inserts what is new; with a bucket, all items are of that one.
+async fn insert_all(
+    db: &mut PgConnection,
+    items: &[NewSaga],
+    bucket: Option<i32>,
+) -> Result<Vec<Vec<u8>>, Error> {
     let ids = column(items, |saga| saga.id.to_bytes());
     let owners = column(items, |saga| saga.owner.map(|owner| owner.to_bytes()));
-    sqlx::query_scalar(include_str!("start.sql"))
-        .bind(column(items, |saga| saga.id.bucket().number()))
+    let query = match bucket {
+        None => sqlx::query_scalar(include_str!("start.sql"))
+            .bind(column(items, |saga| saga.id.bucket().number())),
+        Some(bucket) => sqlx::query_scalar(include_str!("distributed/start.sql")).bind(bucket),
+    };
+    query
         .bind(column(&ids, |id| &id[..]))
         .bind(column(items, |saga| saga.definition.name.as_str()))
         .bind(column(items, |saga| i64::from(saga.definition.version)))
@@ -132,37 +155,52 @@ async fn insert_all(db: &mut PgConnection, items: &[NewSaga]) -> Result<Vec<Vec<
         .await
 }
 
-/// The saga that stood in the way of a start.
-async fn existing(
+/// The saga that stood in the way of a start; when retention has deleted it in between, nothing
+/// stands in the way any more.
+async fn existing_or_new(
     db: &mut PgConnection,
     saga: &NewSaga,
+    distributed: bool,
 ) -> Result<Result<StartOutcome, StoreError>, Error> {
-    let (id, digest): (Vec<u8>, Vec<u8>) = sqlx::query_as(include_str!("start_existing.sql"))
-        .bind(saga.id.bucket().number())
-        .bind(&saga.id.to_bytes()[..])
-        .bind(saga.key.as_ref().map(|key| key.as_str()))
-        .bind(&saga.definition.name)
-        .fetch_one(db)
-        .await?;
-    Ok(row::saga_id("saga", &id).and_then(|id| {
-        let same_input = row::same_input(id, &digest, saga.input_digest)?;
-        Ok(StartOutcome::Existing { id, same_input })
-    }))
+    let bucket = distributed.then(|| saga.id.bucket().number());
+    loop {
+        let existing: Option<(Vec<u8>, Vec<u8>)> =
+            sqlx::query_as(include_str!("start_existing.sql"))
+                .bind(saga.id.bucket().number())
+                .bind(&saga.id.to_bytes()[..])
+                .bind(saga.key.as_ref().map(|key| key.as_str()))
+                .bind(&saga.definition.name)
+                .fetch_optional(&mut *db)
+                .await?;
+        if let Some((id, digest)) = existing {
+            return Ok(row::saga_id("saga", &id).and_then(|id| {
+                let same_input = row::same_input(id, &digest, saga.input_digest)?;
+                Ok(StartOutcome::Existing { id, same_input })
+            }));
+        }
+        if !insert_all(db, std::slice::from_ref(saga), bucket).await?.is_empty() {
+            return Ok(Ok(StartOutcome::Created));
+        }
+    }
 }
 
 /// A start inside a transaction of the caller.
 pub(super) async fn start_in(
     db: &mut PgConnection,
     saga: &NewSaga,
+    distributed: bool,
 ) -> Result<StartOutcome, StoreError> {
-    let outcomes = Starts.run(db, std::slice::from_ref(saga)).await;
+    let outcomes = Starts { distributed }.run(db, std::slice::from_ref(saga)).await;
     let outcome = outcomes.map_err(|error| classify(Starts::WHAT, &error))?.pop();
     outcome.unwrap_or_else(|| Err(StoreError::Corrupt("a start without an outcome".to_owned())))
 }
 
 /// Appends, many in one statement.
 #[derive(Clone, Debug)]
-pub(super) struct Appends;
+pub(super) struct Appends {
+    /// Each bucket by a statement of its own.
+    pub(super) distributed: bool,
+}
 
 /// What became of an append.
 #[derive(Clone, Copy, Debug)]
@@ -181,29 +219,39 @@ impl Batch for Appends {
 
     async fn run(&self, db: &mut PgConnection, items: &[Append]) -> Result<Vec<Appended>, Error> {
         let mut outcomes = vec![Appended::Fenced; items.len()];
-        let mut note = |nth: Vec<i64>, outcome| {
-            for nth in nth {
-                let at = usize::try_from(nth - 1).ok().and_then(|at| outcomes.get_mut(at));
-                if let Some(at) = at {
-                    *at = outcome;
+        for lot in lots(self.distributed, items, |append| append.id) {
+            let mut note = |nth: Vec<i64>, outcome| {
+                for nth in nth {
+                    if let Some(at) = lot.place(nth).and_then(|at| outcomes.get_mut(at)) {
+                        *at = outcome;
+                    }
                 }
+            };
+            let moved = append_all(&mut *db, &lot.items, lot.bucket).await?;
+            let missing = moved.len() < lot.items.len();
+            note(moved, Appended::Done);
+            if missing {
+                note(repeated(&mut *db, &lot.items, lot.bucket).await?, Appended::Before);
             }
-        };
-        let moved = append_all(&mut *db, items).await?;
-        let missing = moved.len() < items.len();
-        note(moved, Appended::Done);
-        if missing {
-            note(repeated(db, items).await?, Appended::Before);
         }
         Ok(outcomes)
     }
 }
 
-async fn append_all(db: &mut PgConnection, items: &[Append]) -> Result<Vec<i64>, Error> {
+/// Appends what may be appended; with a bucket, all items are of that one.
+async fn append_all(
+    db: &mut PgConnection,
+    items: &[Append],
+    bucket: Option<i32>,
+) -> Result<Vec<i64>, Error> {
     let ids = column(items, |append| append.id.to_bytes());
     let owners = column(items, |append| append.owner.to_bytes());
-    sqlx::query_scalar(include_str!("append.sql"))
-        .bind(column(items, |append| append.id.bucket().number()))
+    let query = match bucket {
+        None => sqlx::query_scalar(include_str!("append.sql"))
+            .bind(column(items, |append| append.id.bucket().number())),
+        Some(bucket) => sqlx::query_scalar(include_str!("distributed/append.sql")).bind(bucket),
+    };
+    query
         .bind(column(&ids, |id| &id[..]))
         .bind(column(&owners, |owner| &owner[..]))
         .bind(column(items, |append| integer(append.row.epoch)))
@@ -220,10 +268,20 @@ async fn append_all(db: &mut PgConnection, items: &[Append]) -> Result<Vec<i64>,
         .await
 }
 
-async fn repeated(db: &mut PgConnection, items: &[Append]) -> Result<Vec<i64>, Error> {
+async fn repeated(
+    db: &mut PgConnection,
+    items: &[Append],
+    bucket: Option<i32>,
+) -> Result<Vec<i64>, Error> {
     let ids = column(items, |append| append.id.to_bytes());
-    sqlx::query_scalar(include_str!("append_repeated.sql"))
-        .bind(column(items, |append| append.id.bucket().number()))
+    let query = match bucket {
+        None => sqlx::query_scalar(include_str!("append_repeated.sql"))
+            .bind(column(items, |append| append.id.bucket().number())),
+        Some(bucket) => {
+            sqlx::query_scalar(include_str!("distributed/append_repeated.sql")).bind(bucket)
+        }
+    };
+    query
         .bind(column(&ids, |id| &id[..]))
         .bind(column(items, |append| integer(append.row.seq)))
         .bind(column(items, |append| integer(append.row.epoch)))
@@ -299,7 +357,11 @@ impl Work for Load {
 
     async fn run(&self, db: &mut PgConnection) -> Result<Self::Outcome, Error> {
         let Some(row) = (Row { id: self.id }).run(&mut *db).await? else { return Ok(None) };
-        let log = Log { id: self.id, after: 0, limit: i64::MAX }.run(db).await?;
+        let log = Log { id: self.id, after: 0, limit: i64::MAX }.run(&mut *db).await?;
+        // No saga is without a log, unless retention has deleted both in between.
+        if log.is_empty() && (Row { id: self.id }).run(db).await?.is_none() {
+            return Ok(None);
+        }
         Ok(Some((row, log)))
     }
 }

@@ -17,7 +17,7 @@ use super::failure::{Remedy, classify, remedy};
 const TABLE: &str = "saga_migration";
 
 /// The newest schema this release knows.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// How long opening waits for a server that is not there yet.
 const OPEN_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -91,9 +91,11 @@ fn migrator() -> Migrator {
     };
     let saga_log = include_str!("../../migrations/postgres/0001_saga_log.sql");
     let narrow_indexes = include_str!("../../migrations/postgres/0002_narrow_indexes.sql");
+    let retention = include_str!("../../migrations/postgres/0003_retention.sql");
     let mut migrator = Migrator::with_migrations(vec![
         simple(1, "saga_log", saga_log),
-        simple(VERSION, "narrow_indexes", narrow_indexes),
+        simple(2, "narrow_indexes", narrow_indexes),
+        simple(VERSION, "retention", retention),
     ]);
     // No session locks: behind a transaction pooler, and on databases spread over machines, they
     // do not hold.

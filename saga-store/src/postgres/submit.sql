@@ -1,5 +1,6 @@
 -- Stores a command once, counts it on the saga's row, and makes a live saga without an owner due.
--- The row is changed in any case: that makes this wait for an append that is about to let go.
+-- The row is locked and changed in any case: that makes this wait for an append that is about to
+-- let go, and find nothing when retention has just deleted the saga.
 WITH submitted AS (
     INSERT INTO saga_command (bucket, saga_id, request_id, body, submitted_at)
     SELECT
@@ -13,6 +14,7 @@ WITH submitted AS (
         )
     FROM saga
     WHERE saga.bucket = $1 AND saga.id = $2
+    FOR UPDATE
     ON CONFLICT DO NOTHING
     RETURNING 1
 )

@@ -12,7 +12,7 @@ use super::failure::classify;
 use super::statement::{all, each, execute, one};
 use super::writer::Change;
 use super::{BUCKET, SqliteStore};
-use crate::row::{self, integer, json};
+use crate::row::{self, integer, json, micros};
 
 /// A worker whose lease ran out this long ago is forgotten when another one enlists.
 const WORKER_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -206,9 +206,4 @@ fn workers(db: &Connection) -> Result<Vec<WorkerRow>, StoreError> {
     let rows = all(db, include_str!("workers.sql"), [])
         .map_err(|error| classify("reading table saga_worker", &error))?;
     rows.into_iter().map(row::worker).collect()
-}
-
-/// Microseconds, short enough to be added to the present without an overflow.
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX).min(i64::MAX / 2)
 }

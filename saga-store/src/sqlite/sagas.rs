@@ -1,5 +1,7 @@
 //! The saga log and the state rows.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use rusqlite::{Connection, Result, ToSql, params, params_from_iter};
 use saga_core::store::{
@@ -54,6 +56,10 @@ impl SagaLog for SqliteStore {
 
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
         self.reader.read(|db| counts(db)).await
+    }
+
+    async fn forget(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
+        self.forget_ended(age, limit).await
     }
 }
 

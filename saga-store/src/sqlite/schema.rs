@@ -8,7 +8,7 @@ use sqlx::{Connection, Error, SqlSafeStr, SqliteConnection};
 const TABLE: &str = "saga_migration";
 
 /// The newest schema this release knows.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// Runs the migrations that are missing.
 ///
@@ -26,9 +26,11 @@ fn migrator() -> Migrator {
     };
     let saga_log = include_str!("../../migrations/sqlite/0001_saga_log.sql");
     let narrow_indexes = include_str!("../../migrations/sqlite/0002_narrow_indexes.sql");
+    let retention = include_str!("../../migrations/sqlite/0003_retention.sql");
     let mut migrator = Migrator::with_migrations(vec![
         simple(1, "saga_log", saga_log),
-        simple(VERSION, "narrow_indexes", narrow_indexes),
+        simple(2, "narrow_indexes", narrow_indexes),
+        simple(VERSION, "retention", retention),
     ]);
     migrator.dangerous_set_table_name(TABLE);
     migrator

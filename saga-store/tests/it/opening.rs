@@ -89,11 +89,11 @@ async fn a_newer_schema_is_refused() {
     tamper(
         &path,
         "INSERT INTO saga_migration (version, description, success, checksum, execution_time)
-         VALUES (7, 'of the future', 1, x'00', 0)",
+         VALUES (9999, 'of the future', 1, x'00', 0)",
     )
     .await;
     let why = refusal(&path).await;
-    assert_says(&why, &["schema 7", "schemas up to 1", "use the newer release"]);
+    assert_says(&why, &["schema 9999", "schemas up to ", "use the newer release"]);
 }
 
 #[tokio::test]

@@ -135,6 +135,22 @@ impl WorkerBuilder {
         self
     }
 
+    /// How long a saga is kept after its verdict. Then it is deleted with its log and its commands,
+    /// whatever its definition and whoever ran it; a live or stuck saga never is. Default: for
+    /// ever. At least 1 s.
+    ///
+    /// A deleted saga is unknown and its idempotency key is free again: a start repeated under
+    /// that key runs a new saga. So keep sagas for longer than callers may go on repeating a start
+    /// or asking for a verdict. The age is counted by the store's clock.
+    ///
+    /// Every worker that was given an age takes part, in small batches and with pauses that keep
+    /// all workers together to a fifth of the time of one connection. With different ages on one
+    /// store the shortest counts.
+    pub fn retention(mut self, age: Duration) -> Self {
+        self.options.retention = Some(age);
+        self
+    }
+
     /// Where the worker reads the time. Default: the machine's clock.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -179,6 +195,7 @@ impl WorkerBuilder {
             ("poll_interval in ms", ms(options.poll_interval), 10),
             ("losses_max", u64::from(options.losses_max), 1),
             ("payload_bytes_max", options.payload_bytes_max as u64, 2),
+            ("retention in ms", options.retention.map_or(u64::MAX, ms), 1_000),
         ];
         match figures.into_iter().find(|(_, value, least)| value < least) {
             Some((field, value, least)) => Err(BuildError::Figure { field, value, least }),

@@ -18,6 +18,7 @@ mod lease;
 mod load;
 mod outage;
 mod poison;
+mod retention;
 mod retry;
 mod simulation;
 mod start;

@@ -3,7 +3,9 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
+use std::time::Duration;
 
+use super::retention::{assert_gone, ended_at};
 use super::scene::{Draft, FUTURE, LONG, PAST, Scene, assert_whole, command, order};
 use crate::store::{Claim, CommandAnswer, Query, SagaRow, StartOutcome, SubmitOutcome};
 use crate::{SagaId, WorkerId};
@@ -128,6 +130,19 @@ pub(super) async fn a_dropped_command_or_answer_is_there_whole_or_not_at_all(sce
         assert_eq!(scene.store.answer(id, &asked.request_id, &answer).await, Ok(()));
         let outcome = scene.store.submit(id, &asked).await;
         assert_eq!(outcome, Ok(SubmitOutcome::Answered(answer)));
+    }
+}
+
+pub(super) async fn a_dropped_forgetting_is_there_whole_or_not_at_all(scene: Scene) {
+    let asked = command("request-1", "too late");
+    for polls in moments() {
+        let id = ended_at(&scene, None, PAST).await.id;
+        assert_eq!(scene.store.submit(id, &asked).await, Ok(SubmitOutcome::Queued));
+        drop_after(polls, scene.store.forget(Duration::ZERO, 10)).await;
+        assert_whole(&scene.picture(id).await);
+        let again = scene.store.forget(Duration::ZERO, 10).await;
+        assert!(again == Ok(1) || again == Ok(0), "{again:?}");
+        assert_gone(&scene, id).await;
     }
 }
 

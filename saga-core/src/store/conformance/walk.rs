@@ -55,7 +55,7 @@ impl Walk {
     }
 
     async fn step(&mut self) {
-        match self.roll(20) {
+        match self.roll(21) {
             0..=3 => self.start().await,
             4..=8 => self.append().await,
             9 => self.repeat_append().await,
@@ -63,6 +63,7 @@ impl Walk {
             13..=14 => self.release().await,
             15..=16 => self.lease().await,
             17..=18 => self.command().await,
+            19 => self.forget().await,
             _ => self.compare_the_rest().await,
         }
     }
@@ -113,8 +114,10 @@ impl Walk {
             return;
         }
         let append = self.pick(&self.appends.clone());
-        assert_eq!(self.scene.store.append(append.clone()).await, Ok(()));
-        assert_eq!(self.reference.append(append).await, Ok(()));
+        let there = self.reference.row(append.id).await.expect("the reference").is_some();
+        let outcome = self.scene.store.append(append.clone()).await;
+        assert_eq!(outcome.is_ok(), there, "what was forgotten takes no append, repeated or not");
+        assert_eq!(outcome, self.reference.append(append).await);
     }
 
     async fn claim(&mut self) {
@@ -163,6 +166,13 @@ impl Walk {
             let ours = self.scene.store.submit(row.id, &asked).await;
             assert_eq!(ours, self.reference.submit(row.id, &asked).await);
         }
+    }
+
+    /// All at once, because of those that ended at the same moment any may be the first to leave.
+    async fn forget(&mut self) {
+        let age = self.pick(&[Duration::ZERO, Duration::MAX]);
+        let ours = self.scene.store.forget(age, 1_000).await;
+        assert_eq!(ours, self.reference.forget(age, 1_000).await);
     }
 
     /// One of the sagas, and its row by the reference store.

@@ -212,6 +212,10 @@ impl SagaLog for FaultyStore {
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
         self.through("counts", |inner| async move { inner.counts().await }).await
     }
+
+    async fn forget(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
+        self.through("forget", |inner| async move { inner.forget(age, limit).await }).await
+    }
 }
 
 #[async_trait]

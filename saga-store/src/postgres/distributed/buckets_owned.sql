@@ -1,0 +1,3 @@
+SELECT DISTINCT bucket
+FROM saga
+WHERE owner = $1

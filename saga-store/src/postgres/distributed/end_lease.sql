@@ -1,0 +1,2 @@
+DELETE FROM saga_worker
+WHERE id = $1
