@@ -12,6 +12,7 @@ mod takeover;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use saga_core::store::{Append, CommandAnswer};
 use saga_core::{
     Assume, CallResult, Command, CommandAction, Definition, Event, Failure, HandleError,
@@ -42,6 +43,8 @@ pub(crate) struct Executor {
     at: Timestamp,
     driven: Driven,
     calls: JoinSet<Answered>,
+    /// Calls that were answered as soon as they were made.
+    answered_at_once: Vec<Answered>,
     /// The cancellation of each call in flight.
     flying: BTreeMap<PlannedCall, CancellationToken>,
     /// Answers to commands, given once what they rest on is durable.
@@ -109,6 +112,7 @@ impl Executor {
             epoch,
             driven,
             calls: JoinSet::new(),
+            answered_at_once: Vec::new(),
             flying: BTreeMap::new(),
             replies: Vec::new(),
             unconfirmed: None,
@@ -187,10 +191,20 @@ impl Executor {
     fn launch(&mut self, launches: Vec<Launch>) {
         for (call, pass) in launches {
             let cancel = CancellationToken::new();
+            if self.runtime.drained.is_cancelled() {
+                // Announced, but too late to be made.
+                cancel.cancel();
+            }
             let attempt = self.attempt(call, cancel.clone());
             self.driven.calls.begin(call, self.saga.spec().name_of(call.step));
             self.flying.insert(call, cancel);
-            self.calls.spawn(async move { Answered { call, pass, outcome: attempt.make().await } });
+            let mut made =
+                Box::pin(async move { Answered { call, pass, outcome: attempt.make().await } });
+            // A call that need not wait needs no task of its own, and nobody to wake.
+            match made.as_mut().now_or_never() {
+                Some(answered) => self.answered_at_once.push(answered),
+                None => drop(self.calls.spawn(made)),
+            }
         }
     }
 
@@ -206,6 +220,13 @@ impl Executor {
 
     /// Waits for whatever comes first, and tells the machine.
     async fn wait(&mut self, until: Option<Timestamp>) -> Result<Vec<Event>, Halt> {
+        if !self.answered_at_once.is_empty() && !self.tenure.holds() {
+            // The process was frozen past its lease, and its heartbeat has not noticed yet.
+            return Err(Halt::LeaseLost);
+        }
+        if let Some(answered) = self.answered_at_once.pop() {
+            return self.answered(Ok(answered));
+        }
         let now = self.runtime.now();
         let (draining, drained) = (self.runtime.draining.clone(), self.runtime.drained.clone());
         let until = async {
@@ -257,7 +278,7 @@ impl Executor {
                 }
             };
             events.extend(self.saga.advance(self.at, stimulus)?);
-            next = self.calls.try_join_next();
+            next = self.answered_at_once.pop().map(Ok).or_else(|| self.calls.try_join_next());
         }
         Ok(events)
     }
@@ -311,8 +332,7 @@ impl Executor {
     async fn finish(mut self, outcome: Result<(), Halt>) {
         self.flying.values().for_each(CancellationToken::cancel);
         // Each of them ends by itself, after the grace at the latest.
-        while let Some(ended) = self.calls.join_next().await {
-            let Ok(Answered { call, outcome, .. }) = ended else { continue };
+        while let Some(Answered { call, outcome, .. }) = self.next_answered().await {
             self.driven.calls.end(call);
             if let Outcome::NotMade(_) = outcome {
                 self.flying.remove(&call);
@@ -339,6 +359,19 @@ impl Executor {
                 }
             }
         }
+    }
+
+    /// The next call to come back, while there are any; those whose task died are passed over.
+    async fn next_answered(&mut self) -> Option<Answered> {
+        if let Some(answered) = self.answered_at_once.pop() {
+            return Some(answered);
+        }
+        while let Some(ended) = self.calls.join_next().await {
+            if let Ok(answered) = ended {
+                return Some(answered);
+            }
+        }
+        None
     }
 
     /// Whether the log speaks of calls in flight that this executor does not have.

@@ -9,7 +9,7 @@ use saga_core::{
     Saga, SagaId, StartRequest,
 };
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Client;
@@ -295,14 +295,12 @@ impl Client {
         let Place { runtime, tenure, permit, under_way } = place;
         let driven = runtime.drive(id);
         let executor = Executor::new(driven, tenure, definition, saga, 0);
-        let start = run_from_start(executor, now, events, permit);
+        let (told, outcome) = oneshot::channel();
         // In a task of its own: a caller who stops waiting must not leave a stored saga undriven.
-        let started = tokio::spawn(async move {
-            let _under_way = under_way;
-            start.await
-        });
-        started.await.unwrap_or_else(|error| {
-            Err(StoreError::Unavailable(format!("the start was interrupted: {error}")))
+        runtime.executors.spawn(run_from_start(executor, now, events, permit, told));
+        drop(under_way);
+        outcome.await.unwrap_or_else(|_| {
+            Err(StoreError::Unavailable("the start was interrupted: its task died".to_owned()))
         })
     }
 

@@ -2,7 +2,7 @@
 
 use saga_core::store::{NewSaga, StartOutcome, Store, StoreError};
 use saga_core::{Digest, Event, Saga, Timestamp, WorkerId};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::persist::summary;
 use super::{Executor, Launch};
@@ -36,41 +36,50 @@ pub(crate) async fn store_new(store: &dyn Store, new: NewSaga) -> Result<StartOu
     }
 }
 
-/// Plans the first calls, stores the saga, and leaves it running if it was new.
+/// Plans the first calls, stores the saga, tells the outcome, and drives the saga if it was new.
 pub(crate) async fn run_from_start(
     mut executor: Executor,
     now: Timestamp,
-    mut events: Vec<Event>,
+    events: Vec<Event>,
     permit: OwnedSemaphorePermit,
-) -> Result<StartOutcome, StoreError> {
+    told: oneshot::Sender<Result<StartOutcome, StoreError>>,
+) {
     let runtime = executor.runtime.clone();
-    executor.at = now;
-    let launches = executor
-        .plan(&mut events)
-        .map_err(|error| StoreError::Corrupt(format!("a new saga is not a saga: {error}")))?;
-    let owner = Some(executor.tenure.worker);
-    let new = new_saga(&mut executor.saga, now, &events, owner);
-    let outcome = store_new(runtime.store.as_ref(), new).await;
-    if outcome == Ok(StartOutcome::Created) {
+    let stored = executor.store_first(now, events).await;
+    // Whoever asked may have gone away; a saga that was stored is driven all the same.
+    let tell = |outcome| drop(told.send(outcome));
+    let (outcome, launches) = match stored {
+        Ok(stored) => stored,
+        Err(error) => {
+            // It may have been stored all the same, under our name.
+            drop(executor);
+            runtime.look_for_strays();
+            return tell(Err(error));
+        }
+    };
+    tell(Ok(outcome));
+    if outcome == StartOutcome::Created {
         runtime.telemetry.started(&executor.saga);
-        runtime.executors.spawn(async move {
-            let _permit = permit;
-            executor.run_started(launches).await;
-        });
-        return outcome;
+        let _permit = permit;
+        executor.launch(launches);
+        executor.run(Vec::new()).await;
     }
-    drop(executor);
-    if outcome.is_err() {
-        // It may have been stored all the same, under our name.
-        runtime.look_for_strays();
-    }
-    outcome
 }
 
 impl Executor {
-    /// Goes on with a saga whose first row, with the intents of `launches`, has just become durable.
-    async fn run_started(mut self, launches: Vec<Launch>) {
-        self.launch(launches);
-        self.run(Vec::new()).await;
+    /// Stores the first row of the saga, with the intents of the calls it returns.
+    async fn store_first(
+        &mut self,
+        now: Timestamp,
+        mut events: Vec<Event>,
+    ) -> Result<(StartOutcome, Vec<Launch>), StoreError> {
+        self.at = now;
+        let launches = self
+            .plan(&mut events)
+            .map_err(|error| StoreError::Corrupt(format!("a new saga is not a saga: {error}")))?;
+        let owner = Some(self.tenure.worker);
+        let new = new_saga(&mut self.saga, now, &events, owner);
+        let outcome = store_new(self.runtime.store.as_ref(), new).await?;
+        Ok((outcome, launches))
     }
 }
