@@ -305,7 +305,7 @@ impl StuckReason {
             ),
             Self::Poison { losses } => {
                 format!(
-                    "{losses} workers in a row died while driving it: find the cause, then retry or stop"
+                    "{losses} workers in a row died, or lost their lease, while driving it: find the cause, then retry or stop"
                 )
             }
             Self::LogFull { transitions } => {

@@ -45,7 +45,7 @@ impl Default for Options {
             poll_interval: Duration::from_millis(1_000),
             drain_timeout: Duration::from_secs(30),
             cancel_grace: Duration::from_millis(100),
-            losses_max: 5,
+            losses_max: 10,
             payload_bytes_max: PAYLOAD_BYTES_MAX,
             retention: None,
         }

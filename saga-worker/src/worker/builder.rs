@@ -122,8 +122,9 @@ impl WorkerBuilder {
         self
     }
 
-    /// Workers lost in a row while driving one saga at which it is stuck as poison. Default 5, at
-    /// least 1.
+    /// Workers lost in a row while driving one saga at which it is stuck as poison. Default 10, at
+    /// least 1. Nobody can tell a worker that died from one that lost its lease because its machine
+    /// or the database was too busy, so a low figure makes an overloaded fleet suspect its sagas.
     pub fn losses_max(mut self, losses: u32) -> Self {
         self.options.losses_max = losses;
         self

@@ -23,7 +23,10 @@ async fn a_saga_whose_workers_die_one_after_the_other_ends_stuck() {
     world.settled(started.id, Status::Stuck).await;
     let view = world.view(started.id).await;
     let wait = view.wait.unwrap().text;
-    assert!(wait.contains("3 workers in a row died while driving it"), "{wait}");
+    assert!(
+        wait.contains("3 workers in a row died, or lost their lease, while driving it"),
+        "{wait}"
+    );
     assert_eq!(world.desk.arrivals_of("pay", ACTION).len(), 3);
     // A person finds the cause, and it goes on.
     world.desk.always("pay", ACTION, Behave::Answer);
@@ -36,7 +39,7 @@ async fn claims_without_any_progress_end_stuck() {
     let world = World::new();
     let started = order(&world.client()).await;
     let definitions = vec![world.place_order().spec().reference()];
-    for number in 1..=5_u8 {
+    for number in 1..=10_u8 {
         // Claims it and is never heard of again.
         let id = WorkerId::from_bytes([number; 16]);
         let card = WorkerCard { id, name: "doomed".to_owned(), definitions: definitions.clone() };
@@ -50,7 +53,7 @@ async fn claims_without_any_progress_end_stuck() {
     world.settled(started.id, Status::Stuck).await;
     assert!(world.desk.arrivals().is_empty());
     let wait = world.wait_text(started.id).await;
-    assert!(wait.contains("5 workers in a row died"), "{wait}");
+    assert!(wait.contains("10 workers in a row died"), "{wait}");
     tell(&worker, started.id, CommandAction::Retry).await.unwrap();
     assert_eq!(verdict(&started).await, Verdict::Completed);
 }
