@@ -50,7 +50,10 @@ pub(crate) async fn fill(url: &str, sagas: u64) -> anyhow::Result<()> {
             }
             transaction.commit().await?;
         }
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut db).await?;
+        // Or the system would go on writing all of it while the engine is measured.
+        for settle in ["PRAGMA synchronous = FULL", "PRAGMA wal_checkpoint(TRUNCATE)"] {
+            sqlx::query(settle).execute(&mut db).await?;
+        }
     } else if url.starts_with("postgres") {
         let mut db = PgConnection::connect(url).await?;
         for first in (0..sagas).step_by((CHUNK * CHUNKS) as usize) {

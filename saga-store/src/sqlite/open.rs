@@ -36,6 +36,9 @@ const WAL_BYTES_KEPT: i64 = 67_108_864;
 /// default: a page that changes often is then written to the file less often.
 const CHECKPOINT_PAGES: i64 = 4_000;
 
+/// Memory of the connection that writes for pages it has read or changed: so much, in KiB.
+const CACHE_KIB: i64 = 32_768;
+
 /// Statements that a connection keeps prepared: more than there are.
 const STATEMENTS_MAX: usize = 64;
 
@@ -117,6 +120,7 @@ impl SqliteOptions {
         db.busy_handler(Some(wait_for_lock))?;
         db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         db.pragma_update(None, "synchronous", "FULL")?;
+        db.pragma_update(None, "cache_size", -CACHE_KIB)?;
         db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         db.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
         if let Some(bytes) = self.size_max {
