@@ -22,6 +22,9 @@ const PORTS_MAX: usize = 8;
 /// The user that clusters run as where the process is root, which PostgreSQL refuses: nobody.
 const UNPRIVILEGED: u32 = 65_534;
 
+/// What a server says that finds something of its crashed predecessor still in use.
+const HELD_BY_THE_DEAD: [&str; 1] = ["pre-existing shared memory block"];
+
 /// What the keeper runs: the server, until it is told how to end it, or until its own input ends
 /// because nobody holds the other end any more; then the folder goes as well. `$1` is the folder,
 /// the rest is the server's command line.
@@ -152,10 +155,28 @@ impl Cluster {
     /// # Errors
     /// What the server wrote to its log, when it does not answer.
     pub fn restart(&mut self) -> Result<(), Error> {
+        let since = Instant::now();
+        loop {
+            let outcome = self.start_once();
+            let is_held = |why: &str| HELD_BY_THE_DEAD.iter().any(|held| why.contains(held));
+            match &outcome {
+                // A crashed server's own processes notice its death a moment later, and until then
+                // they hold its shared memory.
+                Err(Error::Failed { why, .. }) if is_held(why) && since.elapsed() < START_MAX => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                _ => return outcome,
+            }
+        }
+    }
+
+    fn start_once(&mut self) -> Result<(), Error> {
         self.end("stop\n")?;
         // A killed server that nobody has reaped yet would hold the file against its successor.
         let _ = fs::remove_file(self.data().join("postmaster.pid"));
         let _ = fs::remove_file(self.pid_file());
+        // What earlier starts said is no reason of this one.
+        let said = self.log().len();
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER, "keeper"]).arg(self.folder.path());
         keeper.arg(self.binaries.join("postgres")).arg("-D").arg(self.data());
@@ -167,7 +188,7 @@ impl Cluster {
         self.unprivileged(&mut keeper);
         let keeper = keeper.spawn().map_err(|error| Error::failed("sh", error))?;
         self.keeper = Some(keeper);
-        self.wait_until_it_is_ready()
+        self.wait_until_it_is_ready(said)
     }
 
     fn start_on_a_free_port(&mut self) -> Result<(), Error> {
@@ -196,7 +217,7 @@ impl Cluster {
 
     /// Waits for the server's own word in its lock file. Asking the port would not do: another
     /// cluster may have taken it.
-    fn wait_until_it_is_ready(&self) -> Result<(), Error> {
+    fn wait_until_it_is_ready(&self, said: usize) -> Result<(), Error> {
         let since = Instant::now();
         loop {
             let lock = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
@@ -204,7 +225,8 @@ impl Cluster {
                 return Ok(());
             }
             if self.server_has_ended() || since.elapsed() > START_MAX {
-                return Err(Error::failed("postgres", self.log().trim()));
+                let log = self.log();
+                return Err(Error::failed("postgres", log.get(said..).unwrap_or_default().trim()));
             }
             std::thread::sleep(Duration::from_millis(20));
         }

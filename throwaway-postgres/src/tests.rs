@@ -159,3 +159,25 @@ fn a_process_that_is_killed_while_it_makes_a_cluster_leaves_no_folder() {
 fn entries(folder: &Path) -> Vec<PathBuf> {
     std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
 }
+
+#[test]
+fn a_server_that_crashed_at_work_is_started_again_although_its_processes_still_die() {
+    let mut cluster = Cluster::start(&Settings::default()).unwrap();
+    let url = cluster.create_database("kept").unwrap();
+    // A process that computes looks up only at its end, and holds the shared memory until then.
+    let work = "SELECT count(*) FROM generate_series(1, 20000000)";
+    let mut psql = Command::new("psql");
+    psql.args([url.as_str(), "-Atc", work]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut worker = psql.spawn().unwrap();
+    let running = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' \
+                   AND query LIKE '%generate_series%' AND pid <> pg_backend_pid()";
+    until("the query", || {
+        let asked = Command::new("psql").args([url.as_str(), "-Atc", running]).output();
+        asked.is_ok_and(|answer| answer.stdout.starts_with(b"1"))
+    });
+    cluster.crash().unwrap();
+    cluster.restart().unwrap();
+    assert!(answers(&url));
+    worker.kill().ok();
+    worker.wait().unwrap();
+}
