@@ -139,12 +139,15 @@ async fn open_postgres(
 /// # Errors
 /// When the store cannot be opened; the message says what to do.
 pub async fn open_sagas(address: &Address) -> Result<Arc<dyn Store>, StoreError> {
-    match address {
-        Address::Sqlite(path) => Ok(Arc::new(SqliteStore::open(path.clone()).await?)),
+    let store: Arc<dyn Store> = match address {
+        Address::Sqlite(path) => Arc::new(SqliteStore::open(path.clone()).await?),
         Address::Postgres(options) => {
-            Ok(Arc::new(PostgresStore::open((**options).clone().into()).await?))
+            Arc::new(PostgresStore::open((**options).clone().into()).await?)
         }
-    }
+    };
+    #[cfg(feature = "crash-points")]
+    let store = Arc::new(crate::crashing_store::CrashingStore::new(store, address.clone()));
+    Ok(store)
 }
 
 #[cfg(test)]

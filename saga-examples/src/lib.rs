@@ -20,6 +20,8 @@ pub mod orders;
 pub mod place_order;
 
 pub mod books;
+#[cfg(feature = "crash-points")]
+pub mod crashing_store;
 pub mod database;
 pub mod hang_up;
 pub mod misbehave;

@@ -101,10 +101,17 @@
 //! - `sqlite` (default): the [`Barrier`] for sqlx on SQLite. It needs a tokio runtime.
 //! - `postgres`: the same on PostgreSQL 12 or newer. What needs TLS turns a `tls-` feature of sqlx
 //!   on as well.
+//! - `crash-points`: for the project's own soak, which arms faults in a process.
 //! - `axum` (default): the extractor [`SagaCall`]; [`Answer`], [`Problem`] and [`BarrierError`] as
 //!   responses.
 
 mod call;
+// Without the feature only this crate asks, and is always told that nothing is armed.
+#[cfg(feature = "crash-points")]
+pub mod faults;
+#[cfg(not(feature = "crash-points"))]
+#[allow(dead_code, unreachable_pub, reason = "what asks depends on the databases chosen")]
+mod faults;
 pub mod headers;
 pub mod problem;
 

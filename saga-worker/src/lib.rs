@@ -53,7 +53,8 @@
 //!
 //! `http` (steps that call participants over HTTP), `otel` (spans and metrics
 //! through the OpenTelemetry API), `backoff` (carry policies of the `backoff` crate over; that crate is unmaintained, see
-//! RUSTSEC-2025-0012, and turning the feature off removes it).
+//! RUSTSEC-2025-0012, and turning the feature off removes it), `crash-points` (off: for the project's own
+//! soak, which arms faults in a worker).
 
 mod breakers;
 mod client;
@@ -61,6 +62,7 @@ mod clock;
 mod due;
 mod entropy;
 mod executor;
+mod faults;
 #[cfg(feature = "http")]
 mod http_step;
 mod last_answer;

@@ -17,6 +17,7 @@ pub use builder::{BuildError, WorkerBuilder};
 
 use crate::breakers::BreakerView;
 use crate::client::Client;
+use crate::faults;
 use crate::lease::Tenure;
 use crate::retry_schedule::RetrySchedule;
 use crate::runtime::{Runtime, UnderWay};
@@ -67,6 +68,7 @@ impl Worker {
     pub async fn shutdown(mut self) -> DrainReport {
         let runtime = self.runtime.clone();
         runtime.draining.cancel();
+        faults::draining();
         let sagas = runtime.executors.len();
         let gave_up =
             timeout(runtime.options.drain_timeout, runtime.executors.wait()).await.is_err();

@@ -34,7 +34,11 @@ folder="$1"; shift
 server=$!
 echo "$server" >"$folder/server.pid"
 if read -r how; then
-    if [ "$how" = crash ]; then kill -KILL "$server"; else kill -INT "$server"; fi
+    case "$how" in
+        crash) kill -KILL "$server" ;;
+        quit) kill -QUIT "$server" ;;
+        *) kill -INT "$server" ;;
+    esac
     wait "$server"
 else
     kill -INT "$server"
@@ -142,7 +146,16 @@ impl Cluster {
         self.end("crash\n")
     }
 
-    /// Stops the server in its `immediate` or `fast` way: connections are cut.
+    /// Stops the server in its `immediate` way: it goes without a checkpoint and recovers at its
+    /// next start.
+    ///
+    /// # Errors
+    /// When the keeper cannot be waited for.
+    pub fn quit(&mut self) -> Result<(), Error> {
+        self.end("quit\n")
+    }
+
+    /// Stops the server in its `fast` way: connections are cut.
     ///
     /// # Errors
     /// When the keeper cannot be waited for.
@@ -150,7 +163,7 @@ impl Cluster {
         self.end("stop\n")
     }
 
-    /// Starts the server again on the same port, after [`Cluster::crash`] or [`Cluster::stop`].
+    /// Starts the server again on the same port, after its end.
     ///
     /// # Errors
     /// What the server wrote to its log, when it does not answer.

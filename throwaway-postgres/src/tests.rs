@@ -39,6 +39,10 @@ fn a_cluster_can_be_crashed_and_started_again_and_leaves_nothing_behind() {
     assert!(!answers(&url));
     cluster.restart().unwrap();
     assert!(answers(&url));
+    cluster.quit().unwrap();
+    assert!(!answers(&url));
+    cluster.restart().unwrap();
+    assert!(answers(&url));
     drop(cluster);
     assert!(!folder.exists());
 }

@@ -4,25 +4,25 @@
 //! `plan` deals the orders, `databases` gives the processes of `fleet` their stores, `driver` posts, `monitor` watches and kills,
 //! `books` compares what the services did with the verdicts, `report` tells.
 
-mod api;
+pub(crate) mod api;
 mod books;
 mod bounded;
-mod build;
+pub(crate) mod build;
 mod databases;
 mod disk;
-mod driver;
+pub(crate) mod driver;
 mod fleet;
-mod folder;
+pub(crate) mod folder;
 mod journey;
 mod killer;
 mod monitor;
 mod options;
-mod plan;
-mod process;
+pub(crate) mod plan;
+pub(crate) mod process;
 mod report;
-mod rng;
+pub(crate) mod rng;
 mod run;
-mod screen;
+pub(crate) mod screen;
 mod server;
 mod verdicts;
 

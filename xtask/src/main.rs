@@ -1,12 +1,14 @@
 //! The project's own commands, run as `cargo xtask <command>`.
 //!
 //! - `demo` runs orders as sagas through real services and audits their books.
+//! - `soak` kills, freezes and cuts off workers and databases under load, and checks every invariant.
 //! - `test` makes every check that CI makes.
 //! - `tidy` checks the invariants of the architecture that a program can check.
 
 mod check;
 mod demo;
 mod interrupt;
+mod soak;
 mod text;
 mod tidy;
 mod workspace;
@@ -27,6 +29,8 @@ struct Cli {
 enum Command {
     /// Run orders as sagas through real services, kill the worker on the way, audit the books.
     Demo(demo::Options),
+    /// Kill, freeze and cut off processes under load, and check every invariant afterwards.
+    Soak(soak::Options),
     /// Make every check that CI makes, and count them.
     #[command(visible_alias = "ci")]
     Test(check::Options),
@@ -38,6 +42,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo(options) => demo::run(&options),
+        Command::Soak(options) => soak::run(&options),
         Command::Test(options) => check::run(&options),
         Command::Tidy => tidy::run(),
     };

@@ -26,6 +26,18 @@ struct Flags {
     #[arg(long, value_name = "MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(100..=600_000))]
     lease_ms: u64,
 
+    /// How often to look for sagas that are due when no hint comes, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 250, value_parser = clap::value_parser!(u64).range(10..=600_000))]
+    poll_ms: u64,
+
+    /// How long calls in flight may go on after the signal to stop, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 30_000)]
+    drain_ms: u64,
+
+    /// At how many workers lost in a row a saga is stuck, because it may be what kills them
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    losses_max: u32,
+
     /// When to stop
     #[command(flatten)]
     stop: StopFlags,
@@ -40,7 +52,9 @@ async fn work(flags: Flags) -> anyhow::Result<()> {
     let worker = Worker::builder(database::open_sagas(&flags.saga_database).await?)
         .register(place_order::definition(&flags.participants)?)
         .lease_ttl(Duration::from_millis(flags.lease_ms))
-        .poll_interval(Duration::from_millis(250))
+        .poll_interval(Duration::from_millis(flags.poll_ms))
+        .drain_timeout(Duration::from_millis(flags.drain_ms))
+        .losses_max(flags.losses_max)
         .start()
         .await?;
     tracing::info!(sagas = %flags.saga_database, "ready");

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{BarrierError, Refusal};
 use crate::answer::Answer;
 use crate::call::{CallIdentity, Op};
+use crate::faults::{self, Plant};
 
 /// The recorded answers of a step's two calls, as far as there are any.
 #[derive(Debug, Default)]
@@ -27,6 +28,21 @@ pub(super) enum Decision {
 
 impl Guards {
     pub(super) fn decide(self, identity: &CallIdentity) -> Decision {
+        self.as_planted(identity.op).judge(identity)
+    }
+
+    /// What is left of the guards under a planted bug; without one, all of it.
+    fn as_planted(mut self, op: Op) -> Self {
+        if op == Op::Action && faults::planted(Plant::NoTombstone) {
+            self.compensation = None;
+        }
+        if op == Op::Action && faults::planted(Plant::NoIdempotencyKey) {
+            self.action = None;
+        }
+        self
+    }
+
+    fn judge(self, identity: &CallIdentity) -> Decision {
         let refusal_of_action = || {
             let action = CallIdentity { op: Op::Action, ..identity.clone() };
             Answer::dangling_action(&action.idempotency_key())

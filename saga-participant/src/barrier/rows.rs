@@ -8,6 +8,7 @@ use super::decision::Guards;
 use super::{BarrierError, transaction};
 use crate::answer::Answer;
 use crate::call::{CallIdentity, Op};
+use crate::faults::{self, Plant};
 
 /// How many steps' guard rows one transaction of a pruning deletes at most.
 const PRUNED_STEPS_MAX: i64 = 500;
@@ -134,6 +135,7 @@ pub(super) async fn claim<DB: GuardRows>(
     identity: &CallIdentity,
 ) -> Result<Guards, BarrierError> {
     let ops: &[Op] = match identity.op {
+        Op::Compensation if faults::planted(Plant::NoTombstone) => &[Op::Compensation],
         Op::Action => &[Op::Action],
         Op::Compensation => &[Op::Action, Op::Compensation],
     };

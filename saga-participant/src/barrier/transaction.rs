@@ -19,6 +19,7 @@ use super::rows::{self, Dialect as _, Fate, GuardRows};
 use super::{BarrierError, Business};
 use crate::answer::Answer;
 use crate::call::{CallIdentity, Op};
+use crate::faults;
 
 /// How often a transaction is tried that the database takes back or whose connection is lost.
 const TRIES_MAX: u32 = 5;
@@ -204,7 +205,9 @@ where
 {
     match answer::<DB, Args, T, F>(&mut tx, identity, business).await {
         Ok(answer) if answer.is_recorded() => {
+            faults::crash_here("commit.before");
             tx.commit().await.map_err(Stopped::AtCommit)?;
+            faults::crash_here("commit.after");
             Ok(answer)
         }
         unrecorded => {

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Executor, Outcome};
+use crate::faults;
 use crate::lease::Tenure;
 use crate::runtime::Runtime;
 use crate::telemetry::{self, AttemptSpan};
@@ -26,6 +27,7 @@ pub(super) struct Attempt {
     cancel: CancellationToken,
     timeout: Duration,
     traceparent: String,
+    epoch: u64,
 }
 
 impl Executor {
@@ -54,8 +56,8 @@ impl Executor {
             traceparent: None,
         };
         let traceparent = telemetry::traceparent(saga);
-        let (runtime, tenure) = (self.runtime.clone(), self.tenure.clone());
-        Attempt { runtime, tenure, call, context, cancel, timeout, traceparent }
+        let (runtime, tenure, epoch) = (self.runtime.clone(), self.tenure.clone(), self.epoch);
+        Attempt { runtime, tenure, call, context, cancel, timeout, traceparent, epoch }
     }
 
     fn outputs(&self, saga: &Saga) -> Vec<StepOutput> {
@@ -85,6 +87,7 @@ impl Attempt {
             Some(span.traceparent().unwrap_or_else(|| self.traceparent.clone()));
         let begun = Instant::now();
         let result = self.answer().await.and_then(|output| self.bounded(output));
+        faults::called(self.context.op);
         self.runtime.telemetry.attempted(&self.context, &result, begun.elapsed());
         span.end(&result);
         if let Err(failure) = &result {
@@ -95,6 +98,7 @@ impl Attempt {
     }
 
     async fn answer(&self) -> Result<Payload, Failure> {
+        faults::calling(&self.context, self.epoch, self.runtime.now());
         // The call's first lines run inside too, so that a panic in them is caught as well.
         let call = async { self.call.call(self.context.clone()).await };
         let mut call = std::pin::pin!(AssertUnwindSafe(call).catch_unwind());

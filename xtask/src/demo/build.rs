@@ -33,14 +33,15 @@ impl Programs {
     }
 }
 
-/// Builds every program of `saga-examples`; cargo's own progress goes to stderr.
+/// Builds every program of `saga-examples` with these of its features; cargo's own progress goes to
+/// stderr.
 ///
 /// # Errors
 /// When cargo cannot be called or the build fails.
-pub(crate) async fn programs(screen: &mut Screen) -> anyhow::Result<Programs> {
+pub(crate) async fn programs(screen: &mut Screen, features: &str) -> anyhow::Result<Programs> {
     screen.say("building the services and the worker (the first time takes some minutes)");
     let mut cargo = Command::from(workspace::cargo())
-        .args(["build", "--package", "saga-examples", "--bins"])
+        .args(["build", "--package", "saga-examples", "--bins", "--features", features])
         .arg("--message-format=json-render-diagnostics")
         .stdout(Stdio::piped())
         .kill_on_drop(true)

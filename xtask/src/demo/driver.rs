@@ -53,9 +53,13 @@ pub(crate) async fn post_all(
 }
 
 /// The saga of one order, or the promise that was broken.
-type Outcome = Result<String, String>;
+pub(crate) type Outcome = Result<String, String>;
 
-async fn post(service: &OrderService, planned: &Planned) -> anyhow::Result<Outcome> {
+/// Posts one order as it is planned to be posted.
+///
+/// # Errors
+/// When the order service gives no clear answer, however often it is asked.
+pub(crate) async fn post(service: &OrderService, planned: &Planned) -> anyhow::Result<Outcome> {
     let Planned { key, order, .. } = planned;
     Ok(match planned.posting {
         Posting::Once => order_id(&service.place(key, order).await?),

@@ -19,7 +19,15 @@ impl Folder {
     /// # Errors
     /// When the folder cannot be created; the message says where it was tried.
     pub(crate) fn create() -> anyhow::Result<Self> {
-        let created = tempfile::Builder::new().prefix("saga-demo-").tempdir();
+        Self::named("saga-demo-")
+    }
+
+    /// As [`Folder::create`], with a name that begins with `prefix`.
+    ///
+    /// # Errors
+    /// As [`Folder::create`].
+    pub(crate) fn named(prefix: &str) -> anyhow::Result<Self> {
+        let created = tempfile::Builder::new().prefix(prefix).tempdir();
         let folder = created.with_context(|| {
             let parent = std::env::temp_dir();
             format!(

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -47,19 +47,34 @@ impl Process {
     /// message holds the last lines of its log.
     pub(crate) async fn start(launch: Launch<'_>, folder: &Path) -> anyhow::Result<(Self, String)> {
         let Launch { name, program, arguments, environment } = launch;
+        let mut command = Command::new(program);
+        command.args(arguments).envs(environment);
+        Self::start_command(name, command, folder).await
+    }
+
+    /// As [`Process::start`], of a command that is ready but for its pipes.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub(crate) async fn start_command(
+        name: &str,
+        mut command: Command,
+        folder: &Path,
+    ) -> anyhow::Result<(Self, String)> {
         let log = folder.join(format!("{name}.log"));
         let stderr = File::create(&log)
             .with_context(|| format!("could not create the log {}", log.display()))?;
-        let mut child = Command::new(program)
-            .args(arguments)
-            .envs(environment)
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(stderr)
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("could not start {name} ({})", program.display()))?;
+            .with_context(|| {
+                let program = Path::new(command.as_std().get_program());
+                format!("could not start {name} ({})", program.display())
+            })?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().expect("stdout was asked to be a pipe");
         let mut process = Self { name: name.to_owned(), child, stdin, log };
@@ -79,6 +94,11 @@ impl Process {
             None => Ok(()),
             Some(status) => bail!("{} ended ({status}){}", self.name, self.tail()),
         }
+    }
+
+    /// Waits until it ends, and tells how. Dropping the wait changes nothing.
+    pub(crate) async fn end(&mut self) -> anyhow::Result<ExitStatus> {
+        self.child.wait().await.with_context(|| format!("could not wait for {}", self.name))
     }
 
     /// Kills it with SIGKILL: it gets no chance to tidy up.

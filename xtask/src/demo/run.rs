@@ -40,7 +40,7 @@ pub(crate) async fn demo(options: &Options) -> anyhow::Result<ExitCode> {
     let mut screen = Screen::new(options.json);
     let source = Source::find(options)?;
     let programs = tokio::select! {
-        built = build::programs(&mut screen) => built?,
+        built = build::programs(&mut screen, "") => built?,
         interrupt = interrupts.next() => return Ok(interrupted(interrupt, &mut screen)),
     };
     let mut folder = Folder::create()?;

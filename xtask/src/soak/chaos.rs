@@ -1,0 +1,172 @@
+//! What goes wrong, and when: a fault every 30 to 150 ms, dealt by the seed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::crew::{Crew, Deed, Kept, SERVICES};
+use super::ground::Server;
+use super::progress::Progress;
+use super::proxy::Line;
+use crate::demo::api;
+use crate::demo::rng::Rng;
+
+/// The pause between two faults, in milliseconds.
+const PAUSE_MS: std::ops::Range<u64> = 30..151;
+/// How long after all kills were done the crash points that were hit too seldom are waited for.
+const HITS_MAX: Duration = Duration::from_secs(60);
+/// The time between two ends of the server.
+const OUTAGE_EVERY: Duration = Duration::from_secs(5);
+/// How long requests that come late take to land in a storm: longer than all attempts at an action.
+pub(super) const LATE: Duration = Duration::from_millis(3_500);
+/// How long a storm lasts.
+const STORM: Duration = Duration::from_millis(1_500);
+
+/// The processes that faults are done to.
+#[derive(Debug)]
+pub(super) struct Targets {
+    pub workers: Vec<Kept>,
+    pub services: Vec<Kept>,
+}
+
+/// Does faults until enough have been done.
+pub(super) async fn rage(crew: &Arc<Crew>, targets: &Targets, progress: &mut Progress) {
+    let mut rng = Rng::new(crew.options.seed);
+    let (began, mut enough_since) = (Instant::now(), None);
+    let mut background = JoinSet::new();
+    let mut outage = began;
+    loop {
+        if is_enough(crew, began) {
+            let since = *enough_since.get_or_insert_with(Instant::now);
+            if crew.armoury.lagging().is_empty() || since.elapsed() > HITS_MAX {
+                break;
+            }
+        }
+        sleep(Duration::from_millis(PAUSE_MS.start + rng.below(PAUSE_MS.end - PAUSE_MS.start)))
+            .await;
+        while background.try_join_next().is_some() {}
+        if crew.ground.server().is_some() && outage.elapsed() > OUTAGE_EVERY {
+            outage = Instant::now();
+            let (crew, crash) = (Arc::clone(crew), rng.below(2) == 0);
+            let pause = Duration::from_millis(rng.below(400));
+            background.spawn(async move { end_server(&crew, crash, pause).await });
+        }
+        one(crew, targets, &mut rng, &mut background);
+        progress.show(crew);
+    }
+    while background.join_next().await.is_some() {}
+}
+
+fn is_enough(crew: &Crew, began: Instant) -> bool {
+    match crew.options.minutes {
+        Some(minutes) => began.elapsed() >= Duration::from_secs(minutes * 60),
+        None => crew.tally.done("worker killed") >= crew.options.kills,
+    }
+}
+
+/// Does one fault.
+fn one(crew: &Arc<Crew>, targets: &Targets, rng: &mut Rng, background: &mut JoinSet<()>) {
+    let connections = crew.ground.server().is_some();
+    match rng.below(100) {
+        0..5 => {
+            let lease = crew.options.lease_ms;
+            let pause = lease * 3 / 2 + rng.below(lease * 3 / 2 + 1);
+            to_a_worker(targets, rng, Deed::Freeze(Duration::from_millis(pause)));
+        }
+        5..14 => to_a_worker(targets, rng, Deed::Drain),
+        14..16 => {
+            let service = &targets.services[rng.below(targets.services.len() as u64) as usize];
+            if service.ready().is_some() {
+                service.ask(Deed::Kill);
+            }
+        }
+        16..19 => {
+            // The order service does not misbehave at its own steps.
+            let nth = rng.below(SERVICES.len() as u64 - 1) as usize;
+            let (crew, url) = (Arc::clone(crew), targets.services[nth].url.clone());
+            background.spawn(async move { storm(&crew, &url).await });
+        }
+        19..23 if connections => {
+            let (crew, mut rng) = (Arc::clone(crew), Rng::new(rng.below(u64::MAX)));
+            background.spawn(async move {
+                if let Some(server) = crew.ground.server() {
+                    disturb_connections(&crew, server, &mut rng).await;
+                }
+            });
+        }
+        _ => to_a_worker(targets, rng, Deed::Kill),
+    }
+}
+
+/// Does it to one of the workers that are ready. One that is armed with a point of the drain is
+/// drained instead, or it would never come to its point.
+fn to_a_worker(targets: &Targets, rng: &mut Rng, deed: Deed) {
+    let ready: Vec<_> =
+        targets.workers.iter().filter_map(|worker| Some((worker, worker.ready()?))).collect();
+    if ready.is_empty() {
+        return;
+    }
+    let (worker, wants_drain) = ready[rng.below(ready.len() as u64) as usize];
+    worker.ask(if wants_drain { Deed::Drain } else { deed });
+}
+
+/// For a while every action at one participant comes late: after its compensation.
+async fn storm(crew: &Crew, url: &str) {
+    let Ok(client) = api::client() else { return };
+    let late = u64::try_from(LATE.as_millis()).unwrap_or(u64::MAX);
+    let mut switches = json!({
+        "faults": "wild", "seed": crew.options.seed, "slow_ms": 3_000, "late_ms": late, "always": "late"
+    });
+    let url = format!("{url}/switches");
+    // A participant that is down just now has no storm, and comes back without one.
+    if client.put(&url).json(&switches).send().await.is_err() {
+        return;
+    }
+    crew.tally.did("storm of late calls");
+    sleep(STORM).await;
+    switches["always"] = json!(null);
+    for _ in 0..20 {
+        if client.put(&url).json(&switches).send().await.is_ok() {
+            return;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+async fn disturb_connections(crew: &Crew, server: &Server, rng: &mut Rng) {
+    let disturbance = server.disturb();
+    match rng.below(3) {
+        0 => {
+            server.proxy().turn(Line::Cut, || rng.below(2) == 0);
+            crew.tally.did("connections cut");
+        }
+        1 => {
+            server.proxy().turn(Line::Silent, || rng.below(3) == 0);
+            crew.tally.did("connections silenced");
+        }
+        _ => {
+            let pause = Duration::from_millis(200 + rng.below(1_300));
+            server.proxy().freeze(pause).await;
+            crew.tally.did("connections frozen");
+        }
+    }
+    drop(disturbance);
+}
+
+async fn end_server(crew: &Crew, crash: bool, pause: Duration) {
+    let Some(server) = crew.ground.server() else { return };
+    let disturbance = server.disturb();
+    let ended = server.end(crash).await;
+    sleep(pause).await;
+    match (ended, server.restart().await) {
+        (Ok(()), Ok(())) if crash => crew.tally.did("PostgreSQL killed"),
+        (Ok(()), Ok(())) => crew.tally.did("PostgreSQL stopped at once"),
+        (Err(error), _) | (_, Err(error)) => {
+            crew.tally.violated("process", format!("PostgreSQL did not come back: {error:#}"));
+        }
+    }
+    drop(disturbance);
+}

@@ -1,0 +1,187 @@
+//! The log of each saga: its shape, its chain, its fold, and the state row beside it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use saga_core::{
+    DefinitionSpec, Digest, Event, LogError, LogHead, LogRow, Saga, SagaId, Status, StuckReason,
+    Timestamp, Transition,
+};
+
+use crate::soak::sql::Reader;
+use crate::soak::tally::Tally;
+use crate::soak::witness::Mark;
+
+const STATES: &str = "\
+    SELECT id, name, version, status, seq, epoch, owner, next_wake_at, started_at, ended_at \
+    FROM saga WHERE bucket = $1";
+const ROWS: &str = "\
+    SELECT saga_id, seq, epoch, at, body, digest FROM saga_log WHERE bucket = $1 \
+    ORDER BY saga_id, seq";
+
+type StateColumns =
+    (Vec<u8>, String, i64, String, i64, i64, Option<Vec<u8>>, Option<i64>, i64, Option<i64>);
+type RowColumns = (Vec<u8>, i64, i64, i64, String, Vec<u8>);
+
+/// A state row and the log beside it, as they were read.
+#[derive(Debug)]
+pub(super) struct State {
+    pub id: SagaId,
+    pub name: String,
+    pub version: i64,
+    status: String,
+    seq: u64,
+    epoch: u64,
+    is_owned: bool,
+    next_wake_at: Option<i64>,
+    started_at: i64,
+    ended_at: Option<i64>,
+    pub log: Vec<LogRow>,
+}
+
+/// Reads all sagas of a bucket.
+///
+/// # Errors
+/// When the database cannot be read.
+pub(super) async fn read(reader: &mut Reader, bucket: i64) -> anyhow::Result<Vec<State>> {
+    let mut logs: HashMap<Vec<u8>, Vec<LogRow>> = HashMap::new();
+    for (id, seq, epoch, at, body, digest) in reader.rows::<RowColumns>(ROWS, &[bucket]).await? {
+        // A digest of another length fits no row, which the chain tells.
+        let digest = Digest::from_bytes(digest.try_into().unwrap_or_default());
+        let (seq, epoch, at) =
+            (seq.unsigned_abs(), epoch.unsigned_abs(), Timestamp::from_micros(at));
+        logs.entry(id).or_default().push(LogRow { seq, epoch, at, body, digest });
+    }
+    let states = reader.rows::<StateColumns>(STATES, &[bucket]).await?;
+    let state = |columns: StateColumns| {
+        let (id, name, version, status, seq, epoch, owner, next_wake_at, started_at, ended_at) =
+            columns;
+        let log = logs.remove(&id).unwrap_or_default();
+        State {
+            id: SagaId::from_bytes(id.try_into().unwrap_or_default()),
+            name,
+            version,
+            status,
+            seq: seq.unsigned_abs(),
+            epoch: epoch.unsigned_abs(),
+            is_owned: owner.is_some(),
+            next_wake_at,
+            started_at,
+            ended_at,
+            log,
+        }
+    };
+    Ok(states.into_iter().map(state).collect())
+}
+
+impl State {
+    /// The status of the state row.
+    pub(super) fn status(&self) -> Option<Status> {
+        Status::parse(&self.status)
+    }
+}
+
+/// S2, S3: the rows are without gaps, chained, and of rising epochs. `None` when they are not.
+pub(super) fn check_chain(tally: &Tally, state: &State) -> Option<Vec<Transition>> {
+    let mut head = LogHead::default();
+    let mut log = Vec::with_capacity(state.log.len());
+    for row in &state.log {
+        match head.open(row) {
+            Ok(transition) => log.push(transition),
+            Err(fault) => {
+                let invariant = match fault {
+                    LogError::EpochBack { .. } => "S3",
+                    LogError::Gap { .. } | LogError::Tampered { .. } => "S2",
+                    LogError::Undecodable { .. } => "S2",
+                };
+                tally.violated(invariant, format!("saga {}: {fault}", state.id));
+                return None;
+            }
+        }
+        head = row.head();
+    }
+    if log.is_empty() {
+        tally.violated("S2", format!("saga {} has no log", state.id));
+        return None;
+    }
+    Some(log)
+}
+
+/// S1, S2, L2: the log is one that the state machine can have written, its end is its one end, and
+/// the state row is what follows from it. `None` where it cannot be replayed.
+pub(super) fn check_state(
+    tally: &Tally,
+    state: &State,
+    log: &[Transition],
+    spec: &Arc<DefinitionSpec>,
+) -> Option<Saga> {
+    let id = state.id;
+    let events: Vec<&Event> = log.iter().flat_map(|transition| &transition.events).collect();
+    let ends = events.iter().filter(|event| matches!(event, Event::SagaEnded { .. })).count();
+    if ends > 1 || (ends == 1 && !matches!(events.last(), Some(Event::SagaEnded { .. }))) {
+        tally.violated("S1", format!("saga {id} has {ends} ends, or something after its end"));
+    }
+    let saga = match Saga::replay(id, Arc::clone(spec), &state.log) {
+        Ok(saga) => saga,
+        Err(fault) => {
+            tally.violated("S2", format!("saga {id}: {fault}"));
+            return None;
+        }
+    };
+    let (row, fold) = (
+        (state.status(), state.seq, state.ended_at, state.started_at),
+        (
+            Some(saga.status()),
+            saga.head().seq,
+            saga.ended().map(|(at, _)| at.as_micros()),
+            saga.started_at().as_micros(),
+        ),
+    );
+    if row != fold || state.epoch < saga.head().epoch {
+        let what = format!("saga {id}: its state row {row:?} is not the fold of its log, {fold:?}");
+        tally.violated("S2", what);
+    }
+    check_rest(tally, state, &saga, &events);
+    Some(saga)
+}
+
+/// L2 and L4: at the end a saga is ended or stuck, and nobody owns it.
+fn check_rest(tally: &Tally, state: &State, saga: &Saga, events: &[&Event]) {
+    let (id, status) = (state.id, saga.status());
+    if state.is_owned {
+        tally.violated("L4", format!("saga {id} ({status}) has an owner although none is left"));
+    }
+    if saga.ended().is_some() && state.next_wake_at.is_some() {
+        tally.violated("L2", format!("saga {id} has ended and is to be woken all the same"));
+    }
+    if matches!(status, Status::Running | Status::Compensating) {
+        tally
+            .violated("L2", format!("saga {id} is still {status}, and nothing came of it in time"));
+    }
+    let damaged = |event: &&&Event| {
+        matches!(event, Event::SagaStuck { reason: StuckReason::LogDamaged { .. } })
+    };
+    if let Some(Event::SagaStuck { reason }) = events.iter().find(damaged) {
+        tally.violated("S2", format!("saga {id}: a worker found its log damaged: {reason:?}"));
+    }
+}
+
+/// S2, S3: what was seen of the log is still there, and nothing of an older epoch came after it.
+pub(super) fn check_marks(tally: &Tally, state: &State, marks: &[Mark]) {
+    let id = state.id;
+    for mark in marks {
+        let row = state.log.iter().find(|row| row.seq == mark.seq);
+        if row.is_none_or(|row| *row.digest.as_bytes() != mark.digest) {
+            let what = format!("saga {id}: log row {} was changed or is gone", mark.seq);
+            tally.violated("S2", what);
+        }
+        let late = state.log.iter().find(|row| row.seq > mark.seq && row.epoch < mark.epoch);
+        if let Some(row) = late {
+            let what = format!(
+                "saga {id}: row {} has epoch {}, although epoch {} was granted before it",
+                row.seq, row.epoch, mark.epoch
+            );
+            tally.violated("S3", what);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! What the soak did and found: a table for people, one JSON object for programs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::checker::Checked;
+use super::crew::Crew;
+use super::options::Options;
+use super::tally::Counted;
+use crate::demo::screen::Screen;
+
+/// The outcome of a soak.
+#[derive(Debug)]
+pub(super) struct Report {
+    counted: Counted,
+    checked: Checked,
+    points: BTreeMap<&'static str, u64>,
+    lagging: Vec<String>,
+    acknowledged: usize,
+    /// How long faults were done, how long the verdicts took after that, and all of it.
+    raged: Duration,
+    settled: Duration,
+    elapsed: Duration,
+}
+
+impl Report {
+    pub(super) fn new(
+        crew: &Crew,
+        checked: Checked,
+        acknowledged: usize,
+        [raged, settled, elapsed]: [Duration; 3],
+    ) -> Self {
+        Self {
+            counted: crew.tally.counted(),
+            checked,
+            points: crew.armoury.hits(),
+            lagging: crew.armoury.lagging(),
+            acknowledged,
+            raged,
+            settled,
+            elapsed,
+        }
+    }
+
+    /// Whether nothing was violated and every crash point was hit often enough.
+    pub(super) fn is_well(&self) -> bool {
+        self.violations() == 0 && self.lagging.is_empty()
+    }
+
+    fn violations(&self) -> u64 {
+        self.counted.violations.values().sum()
+    }
+
+    /// Prints it.
+    pub(super) fn show(&self, options: &Options, screen: &mut Screen) {
+        screen.say(format!(
+            "\n{} with {} workers, seed {}: {} s of faults, verdicts {:.1} s later",
+            options.store.word(),
+            options.workers,
+            options.seed,
+            self.raged.as_secs(),
+            self.settled.as_secs_f64(),
+        ));
+        table(screen, "faults done", self.counted.faults.iter());
+        table(screen, "deaths at crash points", self.points.iter());
+        table(screen, "sagas", self.checked.statuses.iter());
+        let checks = [
+            ("orders acknowledged", self.acknowledged as u64),
+            ("transitions replayed", self.checked.transitions),
+            ("positions seen on the way", self.checked.marks),
+            ("calls with their intent", self.checked.calls),
+            ("stopped workers watched", self.checked.woken),
+            ("their calls after that", self.checked.stale_calls),
+        ];
+        table(screen, "checked", checks.iter().map(|(name, number)| (name, number)));
+        table(screen, "violations", self.counted.violations.iter());
+        for finding in &self.counted.findings {
+            screen.say(format!("  {finding}"));
+        }
+        for point in &self.lagging {
+            screen.say(format!("  crash point {point} was not hit often enough"));
+        }
+        screen.say(match (self.violations(), options.plant) {
+            (0, None) => "\nno violations".to_owned(),
+            (0, Some(plant)) => {
+                format!("\nthe planted bug `{}` was not found: the soak is too weak", plant.word())
+            }
+            (number, None) => format!("\n{number} violations"),
+            (number, Some(plant)) => {
+                format!("\n{number} violations, as the planted bug `{}` must have", plant.word())
+            }
+        });
+        if options.json {
+            println!("{}", self.json(options));
+        }
+    }
+
+    fn json(&self, options: &Options) -> Value {
+        json!({
+            "store": options.store.word(),
+            "workers": options.workers,
+            "seed": options.seed,
+            "plant": options.plant.map(super::options::Plant::word),
+            "orders": self.acknowledged,
+            "sagas": self.checked.statuses,
+            "transitions": self.checked.transitions,
+            "calls": self.checked.calls,
+            "stale_calls": self.checked.stale_calls,
+            "faults": self.counted.faults,
+            "crash_points": self.points,
+            "crash_points_lagging": self.lagging,
+            "violations": self.violations(),
+            "violations_by_invariant": self.counted.violations,
+            "findings": self.counted.findings,
+            "raged_s": self.raged.as_secs_f64(),
+            "settled_s": self.settled.as_secs_f64(),
+            "elapsed_s": self.elapsed.as_secs_f64(),
+        })
+    }
+}
+
+/// One line per entry; none is said as well.
+fn table<'a>(
+    screen: &mut Screen,
+    title: &str,
+    entries: impl Iterator<Item = (&'a &'a str, &'a u64)>,
+) {
+    screen.say(format!("{title}:"));
+    let mut is_empty = true;
+    for (name, number) in entries {
+        is_empty = false;
+        screen.say(format!("  {number:>8}  {name}"));
+    }
+    if is_empty {
+        screen.say("  none");
+    }
+}
