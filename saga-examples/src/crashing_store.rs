@@ -17,11 +17,14 @@ use saga_core::store::{
 use saga_core::{
     Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
 };
-use saga_participant::faults::{Plant, chance, crash_here, planted};
+use saga_participant::faults::{Plant, chance, crash_here, note, planted, strikes};
 
 use crate::database::Address;
 use unfenced::Unfenced;
 
+/// How long an append is held up, as in a network that lost and found it. Whoever waits for it gives
+/// it up before; where its worker loses the lease meanwhile, it comes when others have the saga.
+const HELD_UP: Duration = Duration::from_millis(600);
 /// How often a store that lies says that it has stored what it has not.
 const LIES: f64 = 0.02;
 
@@ -89,8 +92,15 @@ impl SagaLog for CrashingStore {
         }
         self.to_the_end(async move |store| {
             crash_here("append.before");
+            if strikes("append.late") {
+                note("append.late");
+                tokio::time::sleep(HELD_UP).await;
+            }
             let kept = planted(Plant::NoFence).then(|| append.clone());
             let outcome = store.inner.append(append).await;
+            if matches!(outcome, Err(AppendError::Fenced { .. })) {
+                note("append.fenced");
+            }
             let outcome = match (outcome, kept) {
                 (Err(AppendError::Fenced { .. }), Some(append)) => {
                     store.unfenced.append(append).await.map_err(AppendError::from)

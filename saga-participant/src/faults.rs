@@ -7,14 +7,14 @@
 //! | --- | --- |
 //! | `SAGA_CRASH_POINTS` | `append.before=0.01,call.after=1`: with which chance the process dies where |
 //! | `SAGA_CRASH_SEED` | seed of the chances; default 0 |
-//! | `SAGA_CRASH_LOG` | file that gets one line, `point pid`, from each process that dies at a point |
+//! | `SAGA_CRASH_LOG` | file that gets a line, `point pid`, from each process that dies at a point |
 //! | `SAGA_PLANT` | the name of a [`Plant`]: a bug that the process then has |
 
 #[cfg(feature = "crash-points")]
 mod armed;
 
 #[cfg(feature = "crash-points")]
-pub use armed::{chance, crash_here, planted};
+pub use armed::{chance, crash_here, note, planted, strikes};
 
 /// A bug that can be planted, to see that a check finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -88,10 +88,16 @@ impl HttpParticipant {
         }
         // Only the first installation in a process counts; a program may have chosen another provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
+        let mut client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .connect_timeout(Duration::from_secs(5))
+            .connect_timeout(Duration::from_secs(5));
+        if base_url.scheme() == "http" {
+            // No call leads to https from here, so the system's roots need not be read and parsed,
+            // which would be the larger part of a worker's start.
+            client = client.tls_certs_only(std::iter::empty());
+        }
+        let client = client
             .build()
             .map_err(|source| HttpParticipantError::Client {
                 participant: participant.clone(),

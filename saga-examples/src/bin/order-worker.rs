@@ -34,6 +34,10 @@ struct Flags {
     #[arg(long, value_name = "MS", default_value_t = 30_000)]
     drain_ms: u64,
 
+    /// Most sagas driven at once
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency_max: u16,
+
     /// At how many workers lost in a row a saga is stuck, because it may be what kills them
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     losses_max: u32,
@@ -54,6 +58,7 @@ async fn work(flags: Flags) -> anyhow::Result<()> {
         .lease_ttl(Duration::from_millis(flags.lease_ms))
         .poll_interval(Duration::from_millis(flags.poll_ms))
         .drain_timeout(Duration::from_millis(flags.drain_ms))
+        .concurrency_max(flags.concurrency_max.into())
         .losses_max(flags.losses_max)
         .start()
         .await?;

@@ -100,3 +100,56 @@ impl Unfenced {
         })
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "in a test a failed unwrap is a failed test")]
+mod tests {
+    use saga_core::store::{NewSaga, Summary};
+    use saga_core::{
+        Bucket, Definition, Digest, Event, Payload, Saga, SagaId, StartRequest, Status, Step,
+        Timestamp, WorkerId,
+    };
+
+    use super::*;
+    use crate::database;
+
+    fn summary() -> Summary {
+        Summary { status: Status::Running, next_wake_at: None, wait: None, ended_at: None }
+    }
+
+    async fn stored(store: &Arc<dyn Store>, owner: WorkerId) -> Saga {
+        let step = Step::pivot("pay", async || Ok::<(), saga_core::Failure>(()));
+        let definition = Definition::new("buy", [step]).unwrap();
+        store.publish(definition.spec()).await.unwrap();
+        let id = SagaId::new(1, 2, Bucket::of("order-1", store.buckets()));
+        let request = StartRequest { input: Payload::null(), key: None, traceparent: None };
+        let now = Timestamp::from_micros(1);
+        let (mut saga, events) = Saga::start(id, definition.spec().clone(), now, request);
+        let new = NewSaga {
+            id,
+            definition: definition.spec().reference(),
+            key: None,
+            input_digest: Digest::of(&[b"null"]),
+            first: saga.seal(0, now, &events),
+            summary: summary(),
+            owner: Some(owner),
+        };
+        store.start(new).await.unwrap();
+        saga
+    }
+
+    #[tokio::test]
+    async fn what_the_fence_refuses_lands_at_the_end_of_the_log_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = Address::Sqlite(folder.path().join("sagas.db"));
+        let store = database::open_sagas(&address).await.unwrap();
+        let mut saga = stored(&store, WorkerId::from_bytes([1; 16])).await;
+        let row = saga.seal(0, Timestamp::from_micros(2), &[Event::WorkerLost]);
+        let stranger = WorkerId::from_bytes([2; 16]);
+        let append =
+            Append { id: saga.id(), owner: stranger, row, summary: summary(), release: false };
+        assert!(store.append(append.clone()).await.is_err());
+        Unfenced::new(store.clone(), address).append(append).await.unwrap();
+        assert_eq!(store.log(saga.id(), 0, 10).await.unwrap().len(), 2);
+    }
+}

@@ -28,7 +28,12 @@ pub(super) enum Decision {
 
 impl Guards {
     pub(super) fn decide(self, identity: &CallIdentity) -> Decision {
-        self.as_planted(identity.op).judge(identity)
+        match self.as_planted(identity.op).judge(identity) {
+            Decision::Record { answer, .. } if faults::planted(Plant::NoTombstone) => {
+                Decision::Record { refusal_of_action: None, answer }
+            }
+            decision => decision,
+        }
     }
 
     /// What is left of the guards under a planted bug; without one, all of it.

@@ -9,18 +9,26 @@ use super::Plant;
 
 /// The process dies here, with the chance that `SAGA_CRASH_POINTS` gives this point.
 pub fn crash_here(point: &'static str) {
-    let armed = armed();
-    let Some((_, share)) = armed.points.iter().find(|(name, _)| name == point) else { return };
-    if chance(*share) {
-        if let Some(log) = &armed.log {
-            // One write, so that processes that die at once do not mix their lines.
-            let line = format!("{point} {}\n", std::process::id());
-            let mut log: &File = log;
-            log.write_all(line.as_bytes()).ok();
-        }
+    if strikes(point) {
+        note(point);
         // No destructor, no handler, no flush: as near to SIGKILL as a process comes by itself.
         std::process::abort();
     }
+}
+
+/// Writes a line, `what pid`, into the file that `SAGA_CRASH_LOG` names.
+pub fn note(what: &'static str) {
+    if let Some(mut log) = armed().log.as_ref() {
+        // One write, so that processes that die at once do not mix their lines.
+        log.write_all(format!("{what} {}\n", std::process::id()).as_bytes()).ok();
+    }
+}
+
+/// Whether what this point stands for is to happen now, with the chance that it was armed with.
+#[must_use]
+pub fn strikes(point: &'static str) -> bool {
+    let share = armed().points.iter().find(|(name, _)| name == point).map(|(_, share)| *share);
+    share.is_some_and(chance)
 }
 
 /// Whether this process has the bug.

@@ -139,6 +139,12 @@ impl Process {
         }
     }
 
+    /// Whether a line of its log holds these words.
+    pub(crate) fn said(&self, words: &str) -> bool {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        String::from_utf8_lossy(&log).contains(words)
+    }
+
     /// The last lines of its log, introduced and indented; empty when it logged nothing.
     pub(crate) fn tail(&self) -> String {
         let log = std::fs::read(&self.log).unwrap_or_default();

@@ -42,7 +42,7 @@ pub(crate) struct Options {
     pub seed: u64,
 
     /// How many sagas are alive at the same time, about.
-    #[arg(long, value_name = "N", default_value_t = 150,
+    #[arg(long, value_name = "N", default_value_t = 64,
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub in_flight: u32,
 

@@ -114,7 +114,7 @@ impl Armoury {
     /// How often each point was hit.
     pub(super) fn hits(&self) -> BTreeMap<&'static str, u64> {
         let mut hits: BTreeMap<_, _> = POINTS.iter().map(|point| (point.name, 0)).collect();
-        for (name, _) in self.deaths() {
+        for (name, _) in self.notes() {
             if let Some(count) = hits.get_mut(name.as_str()) {
                 *count += 1;
             }
@@ -124,7 +124,14 @@ impl Armoury {
 
     /// The point at which a process died, if it died at one.
     pub(super) fn death_of(&self, pid: u32) -> Option<String> {
-        self.deaths().into_iter().rev().find(|(_, died)| *died == pid).map(|(name, _)| name)
+        let is_point = |name: &str| POINTS.iter().any(|point| point.name == name);
+        let mut deaths = self.notes().into_iter().rev().filter(|(name, _)| is_point(name));
+        deaths.find(|(_, died)| *died == pid).map(|(name, _)| name)
+    }
+
+    /// How often processes noted something that is no crash point.
+    pub(super) fn noted(&self, what: &str) -> u64 {
+        self.notes().iter().filter(|(name, _)| name == what).count() as u64
     }
 
     /// The points that were hit less often than wanted.
@@ -133,13 +140,13 @@ impl Armoury {
         hits.map(|(name, hits)| format!("{name} ({hits} of {})", self.hits_wanted)).collect()
     }
 
-    fn deaths(&self) -> Vec<(String, u32)> {
+    fn notes(&self) -> Vec<(String, u32)> {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let death = |line: &str| {
+        let note = |line: &str| {
             let (name, pid) = line.split_once(' ')?;
             Some((name.to_owned(), pid.parse().ok()?))
         };
-        log.lines().filter_map(death).collect()
+        log.lines().filter_map(note).collect()
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Report {
     points: BTreeMap<&'static str, u64>,
     lagging: Vec<String>,
     acknowledged: usize,
+    late_appends: u64,
+    fenced_appends: u64,
     /// How long faults were done, how long the verdicts took after that, and all of it.
     raged: Duration,
     settled: Duration,
@@ -38,6 +40,8 @@ impl Report {
             points: crew.armoury.hits(),
             lagging: crew.armoury.lagging(),
             acknowledged,
+            late_appends: crew.armoury.noted("append.late"),
+            fenced_appends: crew.armoury.noted("append.fenced"),
             raged,
             settled,
             elapsed,
@@ -73,6 +77,8 @@ impl Report {
             ("calls with their intent", self.checked.calls),
             ("stopped workers watched", self.checked.woken),
             ("their calls after that", self.checked.stale_calls),
+            ("appends held up", self.late_appends),
+            ("appends that the fence refused", self.fenced_appends),
         ];
         table(screen, "checked", checks.iter().map(|(name, number)| (name, number)));
         table(screen, "violations", self.counted.violations.iter());
@@ -108,6 +114,8 @@ impl Report {
             "transitions": self.checked.transitions,
             "calls": self.checked.calls,
             "stale_calls": self.checked.stale_calls,
+            "late_appends": self.late_appends,
+            "fenced_appends": self.fenced_appends,
             "faults": self.counted.faults,
             "crash_points": self.points,
             "crash_points_lagging": self.lagging,

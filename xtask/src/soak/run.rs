@@ -23,6 +23,8 @@ use crate::interrupt::Interrupts;
 
 /// How often is looked whether all sagas have their verdict.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// How much longer than it should a delayed call may take to land.
+const LANDING_MARGIN: Duration = Duration::from_secs(1);
 
 /// Runs the soak; whatever happens, nothing is left running.
 ///
@@ -70,13 +72,14 @@ async fn perform(
     let load = tokio::spawn(load::post(Arc::clone(&crew), orders, stopped));
     chaos::rage(&crew, &targets, progress).await;
     stop.send_replace(true);
-    let raged = began.elapsed();
+    chaos::calm(&crew, &targets).await;
+    let (raged, landed) = (began.elapsed(), Instant::now() + LATE + LANDING_MARGIN);
     progress.0.say(format!("{} s of faults are over; waiting for verdicts", raged.as_secs()));
     let acknowledged = load.await.context("posting the orders panicked")??;
 
     let settled = settle(&crew).await;
-    // What was delayed lands now, and must change nothing any more.
-    tokio::time::sleep(LATE).await;
+    // What was delayed lands until then, and must change nothing any more.
+    tokio::time::sleep(landed.saturating_duration_since(Instant::now())).await;
     end(targets).await;
     let checked = checker::check(&crew, &acknowledged).await?;
     let (crew, elapsed) = (&crew, began.elapsed());
