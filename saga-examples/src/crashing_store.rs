@@ -7,7 +7,7 @@
 mod unfenced;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use saga_core::store::{
@@ -17,7 +17,7 @@ use saga_core::store::{
 use saga_core::{
     Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
 };
-use saga_participant::faults::{Plant, chance, crash_here, note, planted, strikes};
+use saga_participant::faults::{Plant, chance, crash_here, note, planted, stand_still, strikes};
 
 use crate::database::Address;
 use unfenced::Unfenced;
@@ -25,6 +25,8 @@ use unfenced::Unfenced;
 /// How long an append is held up, as in a network that lost and found it. Whoever waits for it gives
 /// it up before; where its worker loses the lease meanwhile, it comes when others have the saga.
 const HELD_UP: Duration = Duration::from_millis(600);
+/// A process that has not yet said that it is ready does not stand still: nobody would notice.
+const SETTLED: Duration = Duration::from_millis(300);
 /// How often a store that lies says that it has stored what it has not.
 const LIES: f64 = 0.02;
 
@@ -33,6 +35,7 @@ const LIES: f64 = 0.02;
 pub struct CrashingStore {
     inner: Arc<dyn Store>,
     unfenced: Unfenced,
+    opened: Instant,
 }
 
 impl CrashingStore {
@@ -40,7 +43,7 @@ impl CrashingStore {
     #[must_use]
     pub fn new(inner: Arc<dyn Store>, address: Address) -> Self {
         let unfenced = Unfenced::new(inner.clone(), address);
-        CrashingStore { inner, unfenced }
+        CrashingStore { inner, unfenced, opened: Instant::now() }
     }
 
     /// Runs a call to its end even where the caller stops waiting: a worker that gives a call up
@@ -95,6 +98,10 @@ impl SagaLog for CrashingStore {
             if strikes("append.late") {
                 note("append.late");
                 tokio::time::sleep(HELD_UP).await;
+            }
+            if store.opened.elapsed() > SETTLED && strikes("append.frozen") {
+                note("append.frozen");
+                stand_still();
             }
             let kept = planted(Plant::NoFence).then(|| append.clone());
             let outcome = store.inner.append(append).await;

@@ -14,7 +14,7 @@
 mod armed;
 
 #[cfg(feature = "crash-points")]
-pub use armed::{chance, crash_here, note, planted, strikes};
+pub use armed::{chance, crash_here, note, planted, stand_still, strikes};
 
 /// A bug that can be planted, to see that a check finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

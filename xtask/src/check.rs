@@ -1,13 +1,14 @@
 //! `cargo xtask test`: every check that CI makes, each announced and timed, none skipped silently.
 //!
 //! `child` runs commands, `command` are the checks that are one command, `counted` counts tests, `demo`
-//! runs the smoke tests, `summary` tells.
+//! runs the smoke tests, `soak` the short soaks, `summary` tells.
 
 mod child;
 mod command;
 mod counted;
 mod demo;
 mod server;
+mod soak;
 mod summary;
 
 use std::process::ExitCode;
@@ -56,6 +57,10 @@ pub(crate) enum Name {
     Demo,
     /// The demo ends well with four workers on PostgreSQL.
     DemoPostgres,
+    /// A short soak on SQLite violates no invariant.
+    SoakSqlite,
+    /// A short soak on PostgreSQL violates no invariant.
+    SoakPostgres,
     /// Licences and sources of the dependencies are allowed.
     Deny,
 }
@@ -97,7 +102,7 @@ async fn all(options: &Options) -> anyhow::Result<ExitCode> {
         let started = Instant::now();
         let outcome = match options.unwanted(name) {
             Some(why) => Outcome::Skipped(why.to_owned()),
-            None if matches!(name, Name::Demo | Name::DemoPostgres) && !builds => {
+            None if name.runs_programs() && !builds => {
                 Outcome::Skipped("the workspace does not build".to_owned())
             }
             None => {
@@ -125,6 +130,8 @@ async fn make(name: Name, runner: &mut Runner) -> anyhow::Result<Outcome> {
         Name::Tidy => command::tidy(),
         Name::Demo => demo::on_sqlite(runner).await,
         Name::DemoPostgres => demo::on_postgres(runner).await,
+        Name::SoakSqlite => soak::short(runner, "sqlite").await,
+        Name::SoakPostgres => soak::short(runner, "postgres").await,
         Name::Deny => command::deny(runner).await,
     }
 }
@@ -151,6 +158,14 @@ impl Options {
 }
 
 impl Name {
+    /// Whether the check needs a workspace that builds.
+    fn runs_programs(self) -> bool {
+        matches!(
+            self,
+            Self::Demo | Self::DemoPostgres | Self::SoakSqlite | Self::SoakPostgres
+        )
+    }
+
     fn word(self) -> &'static str {
         match self {
             Self::Fmt => "fmt",
@@ -162,6 +177,8 @@ impl Name {
             Self::Tidy => "tidy",
             Self::Demo => "demo",
             Self::DemoPostgres => "demo-postgres",
+            Self::SoakSqlite => "soak-sqlite",
+            Self::SoakPostgres => "soak-postgres",
             Self::Deny => "deny",
         }
     }
@@ -177,6 +194,8 @@ impl Name {
             Self::Tidy => "the invariants of ARCHITECTURE.md hold",
             Self::Demo => "sixty orders, two kills, wild faults: the books balance",
             Self::DemoPostgres => "the same with four workers on PostgreSQL",
+            Self::SoakSqlite => "two hundred kills on SQLite: no invariant is violated",
+            Self::SoakPostgres => "two hundred kills on PostgreSQL: no invariant is violated",
             Self::Deny => "licences and sources of the dependencies are allowed",
         }
     }

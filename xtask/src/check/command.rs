@@ -32,7 +32,8 @@ pub(super) async fn features(runner: &mut Runner) -> anyhow::Result<Outcome> {
             return Ok(Outcome::Failed(format!("{library}: {why}")));
         }
     }
-    Ok(Outcome::Passed)
+    println!("-- the faults of the soak");
+    clippy(runner, &["--package", "saga-examples", "--all-targets", "--all-features"]).await
 }
 
 /// Builds the documentation with warnings denied.

@@ -1,5 +1,7 @@
 //! Runs the tests, shows what the runner says, and counts what it counts.
 
+use std::process::Command;
+
 use super::Outcome;
 use super::child::{End, Runner};
 use super::server;
@@ -14,7 +16,19 @@ pub(super) async fn tests(runner: &mut Runner) -> anyhow::Result<Outcome> {
     }
     let mut counted = Counted::default();
     let end = runner.run(command, |line| counted.note(line)).await?;
+    if end != End::Succeeded {
+        return Ok(counted.outcome(end));
+    }
+    let end = runner.run(of_the_faults(), |line| counted.note(line)).await?;
     Ok(counted.outcome(end))
+}
+
+/// The tests of what only the soak turns on.
+fn of_the_faults() -> Command {
+    let mut command = workspace::cargo();
+    command.args(["test", "--package", "saga-participant", "--package", "saga-examples", "--lib"]);
+    command.args(["--features", "saga-participant/crash-points,saga-examples/crash-points"]);
+    command
 }
 
 /// What the runner's closing lines add up to.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -22,8 +23,10 @@ const HITS_MAX: Duration = Duration::from_secs(60);
 const OUTAGE_EVERY: Duration = Duration::from_secs(5);
 /// How long requests that come late take to land in a storm: longer than all attempts at an action.
 pub(super) const LATE: Duration = Duration::from_millis(6_000);
+/// How many of the services, the first ones, have actions that can be compensated.
+const COMPENSATED: u64 = 3;
 /// How long a storm lasts.
-const STORM: Duration = Duration::from_millis(1_500);
+const STORM: Duration = Duration::from_millis(3_000);
 
 /// The processes that faults are done to.
 #[derive(Debug)]
@@ -36,7 +39,7 @@ pub(super) struct Targets {
 pub(super) async fn rage(crew: &Arc<Crew>, targets: &Targets, progress: &mut Progress) {
     let mut rng = Rng::new(crew.options.seed);
     let (began, mut enough_since) = (Instant::now(), None);
-    let mut background = JoinSet::new();
+    let (mut background, storming) = (JoinSet::new(), Arc::default());
     let mut outage = began;
     loop {
         if is_enough(crew, began) {
@@ -54,7 +57,7 @@ pub(super) async fn rage(crew: &Arc<Crew>, targets: &Targets, progress: &mut Pro
             let pause = Duration::from_millis(rng.below(400));
             background.spawn(async move { end_server(&crew, crash, pause).await });
         }
-        one(crew, targets, &mut rng, &mut background);
+        one(crew, targets, &mut rng, &mut background, &storming);
         progress.show(crew);
     }
     while background.join_next().await.is_some() {}
@@ -68,28 +71,38 @@ fn is_enough(crew: &Crew, began: Instant) -> bool {
 }
 
 /// Does one fault.
-fn one(crew: &Arc<Crew>, targets: &Targets, rng: &mut Rng, background: &mut JoinSet<()>) {
+fn one(
+    crew: &Arc<Crew>,
+    targets: &Targets,
+    rng: &mut Rng,
+    background: &mut JoinSet<()>,
+    storming: &Arc<Mutex<()>>,
+) {
     let connections = crew.ground.server().is_some();
     match rng.below(100) {
-        0..8 => {
+        // One at a time, or there would soon be nobody to take over from it.
+        0..15 if targets.workers.iter().all(|worker| !worker.is_frozen()) => {
             let lease = crew.options.lease_ms;
             let pause = lease * 3 / 2 + rng.below(lease * 3 / 2 + 1);
             to_a_worker(targets, rng, Deed::Freeze(Duration::from_millis(pause)));
         }
-        8..15 => to_a_worker(targets, rng, Deed::Drain),
-        15..17 => {
+        15..23 => to_a_worker(targets, rng, Deed::Drain),
+        23..25 => {
             let service = &targets.services[rng.below(targets.services.len() as u64) as usize];
             if service.ready().is_some() {
                 service.ask(Deed::Kill);
             }
         }
-        17..20 => {
-            // The order service does not misbehave at its own steps.
-            let nth = rng.below(SERVICES.len() as u64 - 1) as usize;
+        25..35 if storming.try_lock().is_ok() => {
+            let nth = rng.below(COMPENSATED) as usize;
             let (crew, url) = (Arc::clone(crew), targets.services[nth].url.clone());
-            background.spawn(async move { storm(&crew, &url).await });
+            let storming = Arc::clone(storming);
+            background.spawn(async move {
+                let _one = storming.lock().await;
+                storm(&crew, &url).await;
+            });
         }
-        20..24 if connections => {
+        35..39 if connections => {
             let (crew, mut rng) = (Arc::clone(crew), Rng::new(rng.below(u64::MAX)));
             background.spawn(async move {
                 if let Some(server) = crew.ground.server() {
@@ -174,15 +187,11 @@ async fn disturb_connections(crew: &Crew, server: &Server, rng: &mut Rng) {
 
 async fn end_server(crew: &Crew, crash: bool, pause: Duration) {
     let Some(server) = crew.ground.server() else { return };
-    let disturbance = server.disturb();
-    let ended = server.end(crash).await;
-    sleep(pause).await;
-    match (ended, server.restart().await) {
-        (Ok(()), Ok(())) if crash => crew.tally.did("PostgreSQL killed"),
-        (Ok(()), Ok(())) => crew.tally.did("PostgreSQL stopped at once"),
-        (Err(error), _) | (_, Err(error)) => {
+    match server.outage(crash, pause).await {
+        Ok(()) if crash => crew.tally.did("PostgreSQL killed"),
+        Ok(()) => crew.tally.did("PostgreSQL stopped at once"),
+        Err(error) => {
             crew.tally.violated("process", format!("PostgreSQL did not come back: {error:#}"));
         }
     }
-    drop(disturbance);
 }

@@ -29,8 +29,8 @@ pub(super) const SERVICES: [&str; 5] = ["inventory", "coupons", "points", "payme
 const WORKER: &str = "order-worker";
 /// How long a drained worker may wait for its calls in flight.
 const DRAIN: Duration = Duration::from_secs(2);
-/// Every worker holds up some appends until others may have the saga.
-const LATE_APPENDS: &str = "append.late=0.05";
+/// Every worker holds up some appends until others may have the saga, and stands still at some.
+const LATE_APPENDS: &str = "append.late=0.05,append.frozen=0.008";
 /// How often in a row a process may fail to start.
 const FAILED_STARTS_MAX: u32 = 100;
 /// The pause before a process that could not be started is started again.
@@ -183,7 +183,11 @@ impl Crew {
                 let at_point = point.is_some() && why.contains("signal: 6");
                 // A store that is busy beyond half a lease may be waited for, or not.
                 let busy = why.contains("the store is not available");
-                Err(NotStarted { why, expected: busy || !self.ground.is_calm_since(calm), at_point })
+                Err(NotStarted {
+                    why,
+                    expected: busy || !self.ground.is_calm_since(calm),
+                    at_point,
+                })
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use throwaway_postgres::{Cluster, Settings};
@@ -32,6 +33,8 @@ pub(super) struct Server {
     /// How often the server was down or the proxy disturbed connections.
     begun: AtomicU64,
     ended: AtomicU64,
+    /// How long the server was down, in all.
+    down_ms: AtomicU64,
 }
 
 impl Ground {
@@ -102,10 +105,8 @@ impl Ground {
 
 impl Server {
     async fn start() -> anyhow::Result<Self> {
-        // Processes are killed here, never the machine: what the kernel was given stays, on disk or
-        // not, and a server that recovers need not flush every file of its folder first. What is
-        // still in a process when a commit is acknowledged is lost as ever.
-        let server = vec![("fsync".to_owned(), "off".to_owned())];
+        // After a crash the server would otherwise open and flush every file of its folder.
+        let server = vec![("recovery_init_sync_method".to_owned(), "syncfs".to_owned())];
         let settings = Settings { server };
         let started = tokio::task::spawn_blocking(move || {
             let cluster = Cluster::start(&settings)?;
@@ -114,8 +115,9 @@ impl Server {
         });
         let (cluster, url) = started.await.context("the start of PostgreSQL panicked")??;
         let proxy = Proxy::start(cluster.port()).await?;
-        let (begun, ended) = (AtomicU64::new(0), AtomicU64::new(0));
-        Ok(Self { cluster: Arc::new(Mutex::new(cluster)), url, proxy, begun, ended })
+        let cluster = Arc::new(Mutex::new(cluster));
+        let [begun, ended, down_ms] = [0; 3].map(AtomicU64::new);
+        Ok(Self { cluster, url, proxy, begun, ended, down_ms })
     }
 
     /// The proxy between the workers and the server.
@@ -129,11 +131,31 @@ impl Server {
         Disturbance(self)
     }
 
+    /// How long the server was down, in all.
+    pub(super) fn down(&self) -> Duration {
+        Duration::from_millis(self.down_ms.load(Ordering::SeqCst))
+    }
+
+    /// Ends the server for about so long.
+    ///
+    /// # Errors
+    /// When it cannot be ended or started again.
+    pub(super) async fn outage(&self, crash: bool, pause: Duration) -> anyhow::Result<()> {
+        let _disturbance = self.disturb();
+        let began = Instant::now();
+        let ended = self.end(crash).await;
+        tokio::time::sleep(pause).await;
+        let restarted = self.restart().await;
+        let down_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.down_ms.fetch_add(down_ms, Ordering::SeqCst);
+        ended.and(restarted)
+    }
+
     /// Ends the server, by SIGKILL or by its own immediate way.
     ///
     /// # Errors
     /// When it cannot be ended.
-    pub(super) async fn end(&self, crash: bool) -> anyhow::Result<()> {
+    async fn end(&self, crash: bool) -> anyhow::Result<()> {
         self.with(move |cluster| if crash { cluster.crash() } else { cluster.quit() }).await
     }
 
@@ -141,7 +163,7 @@ impl Server {
     ///
     /// # Errors
     /// What the server said.
-    pub(super) async fn restart(&self) -> anyhow::Result<()> {
+    async fn restart(&self) -> anyhow::Result<()> {
         self.with(Cluster::restart).await
     }
 

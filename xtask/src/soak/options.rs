@@ -114,6 +114,11 @@ impl Plant {
 }
 
 impl Options {
+    /// How long a lease lasts.
+    pub(crate) fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms)
+    }
+
     /// How long after the last fault verdicts may take.
     pub(crate) fn patience(&self) -> Duration {
         Duration::from_secs(self.patience)

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::checker::Checked;
 use super::crew::Crew;
+use super::ground::Server;
 use super::options::Options;
 use super::tally::Counted;
 use crate::demo::screen::Screen;
@@ -21,6 +22,8 @@ pub(super) struct Report {
     acknowledged: usize,
     late_appends: u64,
     fenced_appends: u64,
+    /// How long PostgreSQL was down, in all.
+    down: Duration,
     /// How long faults were done, how long the verdicts took after that, and all of it.
     raged: Duration,
     settled: Duration,
@@ -42,6 +45,7 @@ impl Report {
             acknowledged,
             late_appends: crew.armoury.noted("append.late"),
             fenced_appends: crew.armoury.noted("append.fenced"),
+            down: crew.ground.server().map_or(Duration::ZERO, Server::down),
             raged,
             settled,
             elapsed,
@@ -77,7 +81,7 @@ impl Report {
             ("calls with their intent", self.checked.calls),
             ("stopped workers watched", self.checked.woken),
             ("their calls after that", self.checked.stale_calls),
-            ("appends held up", self.late_appends),
+            ("appends that came late", self.late_appends),
             ("appends that the fence refused", self.fenced_appends),
         ];
         table(screen, "checked", checks.iter().map(|(name, number)| (name, number)));
@@ -122,6 +126,7 @@ impl Report {
             "violations": self.violations(),
             "violations_by_invariant": self.counted.violations,
             "findings": self.counted.findings,
+            "down_s": self.down.as_secs_f64(),
             "raged_s": self.raged.as_secs_f64(),
             "settled_s": self.settled.as_secs_f64(),
             "elapsed_s": self.elapsed.as_secs_f64(),

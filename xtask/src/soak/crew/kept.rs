@@ -2,6 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub(crate) struct Kept {
     /// Where it listens, if it is a service.
     pub(crate) url: String,
     running: Running,
+    frozen: Arc<AtomicBool>,
     deeds: mpsc::Sender<Deed>,
     task: JoinHandle<()>,
 }
@@ -62,13 +64,15 @@ impl Kept {
         let (running, (deeds, orders)) = (Running::default(), mpsc::channel(1));
         let listen = url.trim_start_matches("http://").to_owned();
         let task = tokio::spawn(keep_service(crew, name, listen, first, running.clone(), orders));
-        Self { url, running, deeds, task }
+        Self { url, running, frozen: Arc::default(), deeds, task }
     }
 
     pub(super) fn worker(crew: Arc<Crew>, slot: u16, services: Vec<String>) -> Self {
         let (running, (deeds, orders)) = (Running::default(), mpsc::channel(1));
-        let task = tokio::spawn(keep_worker(crew, slot, services, running.clone(), orders));
-        Self { url: String::new(), running, deeds, task }
+        let frozen = Arc::new(AtomicBool::new(false));
+        let states = (running.clone(), frozen.clone());
+        let task = tokio::spawn(keep_worker(crew, slot, services, states, orders));
+        Self { url: String::new(), running, frozen, deeds, task }
     }
 
     /// Whether it is ready, and if so, whether it has to be drained to reach its crash point.
@@ -76,10 +80,16 @@ impl Kept {
         *self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether it stands still just now.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.frozen.load(Ordering::SeqCst)
+    }
+
     /// Asks for a deed; false when its task is busy with another one.
     pub(crate) fn ask(&self, deed: Deed) -> bool {
         let asked = self.deeds.try_send(deed).is_ok();
         if asked {
+            self.frozen.store(matches!(deed, Deed::Freeze(_)), Ordering::SeqCst);
             // Until it is ready again there is nothing to do it to.
             set(&self.running, None);
         }
@@ -102,7 +112,7 @@ async fn keep_worker(
     crew: Arc<Crew>,
     slot: u16,
     services: Vec<String>,
-    running: Running,
+    (running, frozen): (Running, Arc<AtomicBool>),
     mut orders: mpsc::Receiver<Deed>,
 ) {
     let mut failed = 0;
@@ -111,8 +121,12 @@ async fn keep_worker(
             Ok(Started { process, point }) => {
                 failed = 0;
                 let wants_drain = point.is_some_and(|point| point.passer == Passer::Draining);
-                let ready = || set(&running, Some(wants_drain));
-                let after = worker::attend(&crew, process, &mut orders, ready).await;
+                let ready = || {
+                    frozen.store(false, Ordering::SeqCst);
+                    set(&running, Some(wants_drain));
+                };
+                let busy = || set(&running, None);
+                let after = worker::attend(&crew, process, &mut orders, ready, busy).await;
                 set(&running, None);
                 point.into_iter().for_each(|point| crew.armoury.take_back(point));
                 if after == After::Never {

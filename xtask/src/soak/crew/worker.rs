@@ -15,6 +15,9 @@ use crate::soak::witness::Woken;
 /// that is busy with all the other processes.
 const END_MAX: Duration = Duration::from_secs(8);
 
+/// How often is looked whether a worker has stopped itself.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 const LEASES: &str = "\
     SELECT name, lease_until, (SELECT count(*) FROM saga WHERE owner = saga_worker.id) \
     FROM saga_worker";
@@ -25,6 +28,7 @@ pub(super) async fn attend(
     mut process: Process,
     orders: &mut mpsc::Receiver<Deed>,
     ready: impl Fn(),
+    busy: impl Fn(),
 ) -> After {
     let pid = process.pid();
     loop {
@@ -35,6 +39,13 @@ pub(super) async fn attend(
                 return After::Again;
             }
             order = orders.recv() => order.unwrap_or(Deed::End),
+            () = stands_still(pid) => {
+                busy();
+                // Time enough for others to take its sagas over and to get on with them.
+                wake(crew, pid, crew.options.lease() * 2).await;
+                crew.tally.did("worker stood still at an append");
+                continue;
+            }
         };
         match order {
             Deed::Kill => {
@@ -59,13 +70,29 @@ pub(super) async fn attend(
 /// Stops the process for so long, and remembers who owned what before it goes on.
 async fn freeze(crew: &Crew, pid: u32, pause: Duration) {
     signal(pid, Signal::STOP);
+    wake(crew, pid, pause).await;
+    crew.tally.did("worker frozen past its lease");
+}
+
+/// Lets a process that stands still go on after so long.
+async fn wake(crew: &Crew, pid: u32, pause: Duration) {
     tokio::time::sleep(pause).await;
     let looked = crew.witness.look(&mut Reader::new(crew.ground.sagas())).await;
     if let Ok(epochs) = looked {
         crew.witness.wakes(Woken { pid, at: now_micros(), epochs });
     }
     signal(pid, Signal::CONT);
-    crew.tally.did("worker frozen past its lease");
+}
+
+/// Waits until the process has stopped itself. Where there is no `/proc`, nobody notices.
+async fn stands_still(pid: u32) {
+    loop {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if stat.contains(") T ") {
+            return;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// SIGTERM: it has to end with exit code 0 in time, and hand everything back.
@@ -73,7 +100,16 @@ async fn drain(crew: &Crew, mut process: Process) {
     let pid = process.pid();
     let calm = crew.ground.calm();
     signal(pid, Signal::TERM);
-    let ended = tokio::time::timeout(DRAIN + END_MAX, process.end()).await;
+    let end = async {
+        loop {
+            tokio::select! {
+                ended = process.end() => return ended,
+                // Its drain is what is watched now.
+                () = stands_still(pid) => signal(pid, Signal::CONT),
+            }
+        }
+    };
+    let ended = tokio::time::timeout(DRAIN + END_MAX, end).await;
     let Ok(ended) = ended else {
         let what = format!("a worker did not end after SIGTERM{}", process.tail());
         crew.tally.violated("L4", what);
