@@ -97,12 +97,10 @@ impl HttpParticipant {
             // which would be the larger part of a worker's start.
             client = client.tls_certs_only(std::iter::empty());
         }
-        let client = client
-            .build()
-            .map_err(|source| HttpParticipantError::Client {
-                participant: participant.clone(),
-                source,
-            })?;
+        let client = client.build().map_err(|source| HttpParticipantError::Client {
+            participant: participant.clone(),
+            source,
+        })?;
         Ok(Self { name: participant.into(), base: base_url, client })
     }
 

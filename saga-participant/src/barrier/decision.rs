@@ -28,7 +28,7 @@ pub(super) enum Decision {
 
 impl Guards {
     pub(super) fn decide(self, identity: &CallIdentity) -> Decision {
-        match self.as_planted(identity.op).judge(identity) {
+        match self.remembered(identity.op).judge(identity) {
             Decision::Record { answer, .. } if faults::planted(Plant::NoTombstone) => {
                 Decision::Record { refusal_of_action: None, answer }
             }
@@ -37,7 +37,7 @@ impl Guards {
     }
 
     /// What is left of the guards under a planted bug; without one, all of it.
-    fn as_planted(mut self, op: Op) -> Self {
+    fn remembered(mut self, op: Op) -> Self {
         if op == Op::Action && faults::planted(Plant::NoTombstone) {
             self.compensation = None;
         }

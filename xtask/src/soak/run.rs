@@ -33,7 +33,10 @@ const LANDING_MARGIN: Duration = Duration::from_secs(1);
 pub(super) async fn soak(options: &Options) -> anyhow::Result<ExitCode> {
     let mut interrupts = Interrupts::listen()?;
     let mut progress = Progress(Screen::new(options.json));
-    let folder = Folder::named("saga-soak-", options.keep)?;
+    let mut folder = Folder::named("saga-soak-")?;
+    if options.keep {
+        folder.keep();
+    }
     let outcome = tokio::select! {
         outcome = perform(options, &folder, &mut progress) => outcome,
         // Dropping the processes kills them.

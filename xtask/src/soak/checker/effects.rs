@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use saga_core::{Event, Saga, StepIndex, Transition, Verdict};
+use saga_core::{Event, Op, Saga, StepIndex, Transition, Verdict};
 use serde_json::Value;
 
 use super::books::{Books, Effects};
@@ -86,15 +86,19 @@ fn check_compensations(tally: &Tally, saga: &Saga, events: &[&Event]) {
             Event::StepReceived { step, .. } => {
                 open.insert(*step);
             }
+            // What was never called has no effect of its own.
+            Event::CallWithdrawn { step, op: Op::Action, .. } if !doubted.contains(step) => {
+                open.remove(step);
+            }
             // An attempt that failed may have had its effect; that of a lost worker has failed too.
             Event::StepFailed { step, .. } => {
                 doubted.insert(*step);
             }
-            Event::StepRejected { step, rejection } => {
-                // The barrier's own word on it holds for every attempt.
-                if !doubted.contains(step) || rejection.settled {
-                    open.remove(step);
-                }
+            // The barrier's own word on it holds for every attempt.
+            Event::StepRejected { step, rejection }
+                if !doubted.contains(step) || rejection.settled =>
+            {
+                open.remove(step);
             }
             Event::StepCompensated { step } => compensated.push(*step),
             _ => {}
