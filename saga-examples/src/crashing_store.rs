@@ -246,6 +246,10 @@ impl Definitions for CrashingStore {
         self.inner.definition(name, version).await
     }
 
+    async fn versions(&self, name: &str) -> Result<Vec<u32>, StoreError> {
+        self.inner.versions(name).await
+    }
+
     async fn newest(&self, name: &str) -> Result<Option<DefinitionSpec>, StoreError> {
         self.inner.newest(name).await
     }

@@ -14,6 +14,8 @@ use crate::demo::plan::{self, Planned};
 
 /// How often the live sagas are counted.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long an order is posted again and again until it gets a clear answer.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Most orders that are on their way to the order service at the same time.
 const POSTING_MAX: usize = 16;
 /// How many orders are dealt at once.
@@ -31,7 +33,7 @@ pub(super) async fn post(
     url: String,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<Acknowledged> {
-    let service = OrderService::new(api::client()?, url);
+    let service = OrderService::new(api::client()?, url, PATIENCE);
     let acknowledged = Arc::new(Mutex::new(Acknowledged::new()));
     let mut sagas = Reader::new(crew.ground.sagas());
     let mut plan = orders(crew.options.seed);

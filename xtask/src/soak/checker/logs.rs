@@ -92,7 +92,7 @@ pub(super) fn check_chain(tally: &Tally, state: &State) -> Option<Vec<Transition
                 let invariant = match fault {
                     LogError::EpochBack { .. } => "S3",
                     LogError::Gap { .. } | LogError::Tampered { .. } => "S2",
-                    LogError::Undecodable { .. } => "S2",
+                    LogError::Undecodable { .. } | LogError::Newer { .. } => "S2",
                 };
                 tally.violated(invariant, format!("saga {}: {fault}", state.id));
                 return None;
