@@ -160,10 +160,7 @@ impl Options {
 impl Name {
     /// Whether the check needs a workspace that builds.
     fn runs_programs(self) -> bool {
-        matches!(
-            self,
-            Self::Demo | Self::DemoPostgres | Self::SoakSqlite | Self::SoakPostgres
-        )
+        matches!(self, Self::Demo | Self::DemoPostgres | Self::SoakSqlite | Self::SoakPostgres)
     }
 
     fn word(self) -> &'static str {

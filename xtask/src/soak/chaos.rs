@@ -81,19 +81,19 @@ fn one(
     let connections = crew.ground.server().is_some();
     match rng.below(100) {
         // One at a time, or there would soon be nobody to take over from it.
-        0..15 if targets.workers.iter().all(|worker| !worker.is_frozen()) => {
+        0..10 if targets.workers.iter().all(|worker| !worker.is_frozen()) => {
             let lease = crew.options.lease_ms;
             let pause = lease * 3 / 2 + rng.below(lease * 3 / 2 + 1);
             to_a_worker(targets, rng, Deed::Freeze(Duration::from_millis(pause)));
         }
-        15..23 => to_a_worker(targets, rng, Deed::Drain),
-        23..25 => {
+        10..16 => to_a_worker(targets, rng, Deed::Drain),
+        16..18 => {
             let service = &targets.services[rng.below(targets.services.len() as u64) as usize];
             if service.ready().is_some() {
                 service.ask(Deed::Kill);
             }
         }
-        25..35 if storming.try_lock().is_ok() => {
+        18..28 if storming.try_lock().is_ok() => {
             let nth = rng.below(COMPENSATED) as usize;
             let (crew, url) = (Arc::clone(crew), targets.services[nth].url.clone());
             let storming = Arc::clone(storming);
@@ -102,7 +102,7 @@ fn one(
                 storm(&crew, &url).await;
             });
         }
-        35..39 if connections => {
+        28..32 if connections => {
             let (crew, mut rng) = (Arc::clone(crew), Rng::new(rng.below(u64::MAX)));
             background.spawn(async move {
                 if let Some(server) = crew.ground.server() {

@@ -127,3 +127,81 @@ fn parse(line: &str) -> Option<(SagaId, Call)> {
     };
     Some((saga.parse().ok()?, call))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+
+    use saga_core::{Definition, Failure, Step, Timestamp};
+
+    use super::*;
+
+    const ID: &str = "0192d3a4-5b6c-7d8e-9fa0-b1c2d3e4f5a6";
+
+    fn calls(lines: &[&str]) -> Calls {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = folder.path().join("calls.log");
+        let mut text = String::new();
+        lines.iter().for_each(|line| writeln!(text, "{line}").unwrap());
+        std::fs::write(&journal, text).unwrap();
+        Calls::read(&journal).unwrap()
+    }
+
+    fn found(tally: &Tally) -> Vec<String> {
+        tally.counted().findings
+    }
+
+    /// What is found when calls are held against a log with one intent: attempt 1, at epoch 4.
+    fn intents(lines: &[&str]) -> Vec<String> {
+        let reserve = async || Ok::<(), Failure>(());
+        let definition = Definition::new("buy", [Step::pivot("reserve", reserve)]).unwrap();
+        let step = definition.spec().find("reserve").unwrap();
+        let received = Event::StepReceived { step, attempt: 1 };
+        let log =
+            [Transition { seq: 2, epoch: 4, at: Timestamp::default(), events: vec![received] }];
+        let tally = Tally::default();
+        calls(lines).check_intents(&tally, ID.parse().unwrap(), &log, definition.spec());
+        found(&tally)
+    }
+
+    #[test]
+    fn a_call_needs_an_intent_of_its_own_attempt_and_epoch() {
+        let call = format!("7 12 {ID} reserve action 1 4");
+        assert_eq!(intents(&[&call]), Vec::<String>::new());
+        for other in ["reserve action 2 4", "reserve action 1 3", "reserve compensation 1 4"] {
+            let found = intents(&[&format!("7 12 {ID} {other}")]);
+            assert!(matches!(&found[..], [one] if one.starts_with("S7")), "{other}: {found:?}");
+        }
+        assert_eq!(intents(&[&call, &call]).len(), 1, "one intent is not enough for two calls");
+    }
+
+    #[test]
+    fn a_call_for_a_saga_without_a_log_is_found() {
+        let tally = Tally::default();
+        let calls = calls(&[&format!("7 12 {ID} reserve action 1 4")]);
+        calls.check_strangers(&tally, &HashSet::from([ID.parse().unwrap()]));
+        assert_eq!(found(&tally), Vec::<String>::new());
+        calls.check_strangers(&tally, &HashSet::new());
+        assert_eq!(found(&tally).len(), 1);
+    }
+
+    #[test]
+    fn a_stopped_worker_may_finish_one_call_and_no_second_one() {
+        let stale = |lines: &[&str]| {
+            let epochs = HashMap::from([(ID.parse().unwrap(), 5)]);
+            let (tally, woken) = (Tally::default(), [Woken { pid: 12, at: 100, epochs }]);
+            (calls(lines).check_woken(&tally, &woken), found(&tally).len())
+        };
+        let call =
+            |at: i64, pid: u32, epoch: u64| format!("{at} {pid} {ID} reserve action 1 {epoch}");
+        assert_eq!(stale(&[&call(99, 12, 4), &call(101, 13, 4), &call(101, 12, 5)]), (0, 0));
+        assert_eq!(stale(&[&call(101, 12, 4)]), (1, 0));
+        assert_eq!(stale(&[&call(101, 12, 4), &call(102, 12, 4)]), (2, 1));
+    }
+
+    #[test]
+    fn a_journal_with_another_line_is_refused() {
+        assert_eq!(parse("7 12 saga reserve action 1"), None);
+        assert_eq!(parse(&format!("7 12 {ID} reserve action one 4")), None);
+    }
+}

@@ -185,3 +185,66 @@ pub(super) fn check_marks(tally: &Tally, state: &State, marks: &[Mark]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log whose rows have these epochs.
+    fn state(epochs: &[u64]) -> State {
+        let mut head = LogHead::default();
+        let seal = |epoch: &u64| {
+            let row = head.seal(*epoch, Timestamp::default(), &[Event::WorkerLost]);
+            head = row.head();
+            row
+        };
+        State {
+            id: SagaId::from_bytes([7; 16]),
+            name: "buy".to_owned(),
+            version: 1,
+            status: "running".to_owned(),
+            seq: epochs.len() as u64,
+            epoch: epochs.last().copied().unwrap_or_default(),
+            is_owned: false,
+            next_wake_at: None,
+            started_at: 0,
+            ended_at: None,
+            log: epochs.iter().map(seal).collect(),
+        }
+    }
+
+    fn invariants(check: impl FnOnce(&Tally)) -> Vec<&'static str> {
+        let tally = Tally::default();
+        check(&tally);
+        tally.counted().violations.into_keys().collect()
+    }
+
+    #[test]
+    fn a_gap_and_a_changed_row_violate_the_shape_and_an_older_epoch_the_fence() {
+        let broken = |change: fn(&mut State)| {
+            let mut state = state(&[0, 1, 2]);
+            change(&mut state);
+            invariants(|tally| drop(check_chain(tally, &state)))
+        };
+        assert_eq!(broken(|_| {}), Vec::<&str>::new());
+        assert_eq!(broken(|state| drop(state.log.remove(1))), ["S2"]);
+        assert_eq!(broken(|state| state.log[1].body = "[]".to_owned()), ["S2"]);
+        assert_eq!(broken(|state| state.log.clear()), ["S2"]);
+        assert_eq!(invariants(|tally| drop(check_chain(tally, &state(&[0, 2, 1])))), ["S3"]);
+    }
+
+    #[test]
+    fn a_row_of_an_epoch_older_than_one_seen_before_it_is_found_although_the_log_alone_is_well() {
+        let state = state(&[0, 1, 1]);
+        let mark = |seq: u64, epoch| {
+            let digest = *state.log[seq as usize - 1].digest.as_bytes();
+            Mark { seq, epoch, digest }
+        };
+        let found = |marks: &[Mark]| invariants(|tally| check_marks(tally, &state, marks));
+        assert_eq!(found(&[mark(1, 1), mark(2, 1), mark(3, 2)]), Vec::<&str>::new());
+        // Epoch 2 was granted when the log stood at 2, and then a row of epoch 1 was appended.
+        assert_eq!(found(&[mark(2, 2)]), ["S3"]);
+        assert_eq!(found(&[Mark { digest: [0; 16], ..mark(1, 0) }]), ["S2"]);
+        assert_eq!(found(&[Mark { seq: 9, ..mark(1, 0) }]), ["S2"]);
+    }
+}
