@@ -84,9 +84,9 @@ fn one(
         0..10 if targets.workers.iter().all(|worker| !worker.is_frozen()) => {
             let lease = crew.options.lease_ms;
             let pause = lease * 3 / 2 + rng.below(lease * 3 / 2 + 1);
-            to_a_worker(targets, rng, Deed::Freeze(Duration::from_millis(pause)));
+            to_a_worker(crew, targets, rng, Deed::Freeze(Duration::from_millis(pause)));
         }
-        10..16 => to_a_worker(targets, rng, Deed::Drain),
+        10..16 => to_a_worker(crew, targets, rng, Deed::Drain),
         16..18 => {
             let service = &targets.services[rng.below(targets.services.len() as u64) as usize];
             if service.ready().is_some() {
@@ -110,25 +110,31 @@ fn one(
                 }
             });
         }
-        _ => to_a_worker(targets, rng, Deed::Kill),
+        _ => to_a_worker(crew, targets, rng, Deed::Kill),
     }
 }
 
 /// Does it to one of the workers that are ready. One that is armed with a point of the drain is
 /// drained instead, or it would never come to its point.
-fn to_a_worker(targets: &Targets, rng: &mut Rng, deed: Deed) {
+fn to_a_worker(crew: &Crew, targets: &Targets, rng: &mut Rng, deed: Deed) {
     let ready: Vec<_> =
         targets.workers.iter().filter_map(|worker| Some((worker, worker.ready()?))).collect();
-    // A fleet that only ever starts gets no saga on, and nothing is found in it.
-    if ready.len() * 2 < targets.workers.len() {
+    // A fleet that only ever starts gets no saga on, and nothing is found in it. Without a database
+    // none gets on anyway.
+    let calm = crew.ground.calm().is_some();
+    if ready.is_empty() || (calm && ready.len() * 2 < targets.workers.len()) {
         return;
     }
     let (worker, wants_drain) = ready[rng.below(ready.len() as u64) as usize];
     worker.ask(if wants_drain { Deed::Drain } else { deed });
 }
 
-/// Makes all participants behave again, so that no further call is delayed.
+/// Makes all participants behave again, so that no further call is delayed, and mends the network:
+/// connections that were silenced are told now that they are dead.
 pub(super) async fn calm(crew: &Crew, targets: &Targets) {
+    if let Some(server) = crew.ground.server() {
+        server.proxy().turn(Line::Cut, || true);
+    }
     let Ok(client) = api::client() else { return };
     let participants = targets.services.iter().take(SERVICES.len() - 1);
     for url in participants.map(|service| format!("{}/switches", service.url)) {
@@ -177,7 +183,7 @@ async fn disturb_connections(crew: &Crew, server: &Server, rng: &mut Rng) {
             crew.tally.did("connections silenced");
         }
         _ => {
-            let pause = Duration::from_millis(200 + rng.below(1_300));
+            let pause = Duration::from_millis(200 + rng.below(1_000));
             server.proxy().freeze(pause).await;
             crew.tally.did("connections frozen");
         }

@@ -109,7 +109,7 @@ impl Crew {
         arguments.extend(["--database".into(), self.ground.address(name).into()]);
         let passers: &[Passer] = if name == "orders" {
             arguments.extend(["--saga-database".into(), self.ground.sagas_address().into()]);
-            &[Passer::Orders, Passer::Participant]
+            &[Passer::Orders]
         } else {
             let seed = self.options.seed.to_string();
             arguments.extend(["--faults", "mild", "--seed", seed.as_str()].map(OsString::from));

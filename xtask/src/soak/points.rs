@@ -34,8 +34,8 @@ const fn point(name: &'static str, passer: Passer, share: &'static str) -> Point
 
 /// All points, before and after every durable or external step.
 pub(super) const POINTS: [Point; 19] = [
-    point("start.before", Passer::Orders, "0.02"),
-    point("start.after", Passer::Orders, "0.02"),
+    point("start.before", Passer::Orders, "0.05"),
+    point("start.after", Passer::Orders, "0.05"),
     point("enlist.after", Passer::Worker, "1"),
     point("claim.after", Passer::Worker, "0.5"),
     point("append.before", Passer::Worker, "0.03"),
@@ -94,9 +94,16 @@ impl Armoury {
             POINTS.iter().filter(|point| passers.contains(&point.passer)).collect();
         dealt.rng.shuffle(&mut points);
         let point = points.into_iter().min_by_key(|point| weight(&dealt, point))?;
-        // Points that lag behind are what most processes are for; the others live without one.
+        // Points that lag behind are what most processes are for; the others live without one. Services
+        // are started seldom, so each of them counts.
         let lags = hits.get(point.name).copied().unwrap_or_default() < self.hits_wanted;
-        if dealt.rng.below(10) >= if lags { 8 } else { 3 } {
+        let is_worker = passers.contains(&Passer::Worker);
+        let share = match (lags, is_worker) {
+            (true, true) => 8,
+            (true, false) => 10,
+            (false, _) => 3,
+        };
+        if dealt.rng.below(10) >= share {
             return None;
         }
         *dealt.out.entry(point.name).or_default() += 1;
