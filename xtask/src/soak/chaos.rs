@@ -40,6 +40,7 @@ pub(super) async fn rage(crew: &Arc<Crew>, targets: &Targets, progress: &mut Pro
     let mut rng = Rng::new(crew.options.seed);
     let (began, mut enough_since) = (Instant::now(), None);
     let (mut background, storming) = (JoinSet::new(), Arc::default());
+    let outages = Arc::new(Mutex::new(()));
     let mut outage = began;
     loop {
         if is_enough(crew, began) {
@@ -51,11 +52,15 @@ pub(super) async fn rage(crew: &Arc<Crew>, targets: &Targets, progress: &mut Pro
         sleep(Duration::from_millis(PAUSE_MS.start + rng.below(PAUSE_MS.end - PAUSE_MS.start)))
             .await;
         while background.try_join_next().is_some() {}
-        if crew.ground.server().is_some() && outage.elapsed() > OUTAGE_EVERY {
-            outage = Instant::now();
+        let is_up = crew.ground.server().is_some() && outages.try_lock().is_ok();
+        if is_up && outage.elapsed() > OUTAGE_EVERY {
             let (crew, crash) = (Arc::clone(crew), rng.below(2) == 0);
-            let pause = Duration::from_millis(rng.below(400));
-            background.spawn(async move { end_server(&crew, crash, pause).await });
+            let (outages, pause) = (Arc::clone(&outages), Duration::from_millis(rng.below(400)));
+            outage = Instant::now();
+            background.spawn(async move {
+                let _one = outages.lock().await;
+                end_server(&crew, crash, pause).await;
+            });
         }
         one(crew, targets, &mut rng, &mut background, &storming);
         progress.show(crew);

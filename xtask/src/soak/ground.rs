@@ -105,11 +105,8 @@ impl Ground {
 
 impl Server {
     async fn start() -> anyhow::Result<Self> {
-        // After a crash the server would otherwise open and flush every file of its folder.
-        let server = vec![("recovery_init_sync_method".to_owned(), "syncfs".to_owned())];
-        let settings = Settings { server };
-        let started = tokio::task::spawn_blocking(move || {
-            let cluster = Cluster::start(&settings)?;
+        let started = tokio::task::spawn_blocking(|| {
+            let cluster = Cluster::start(&Settings::default())?;
             let url = cluster.create_database(DATABASE)?;
             Ok::<_, throwaway_postgres::Error>((cluster, url))
         });
