@@ -139,6 +139,10 @@ impl SagaLog for CrashingStore {
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
         self.inner.counts().await
     }
+
+    async fn forget(&self, older_than: Duration, limit: u32) -> Result<u32, StoreError> {
+        self.inner.forget(older_than, limit).await
+    }
 }
 
 #[async_trait]
