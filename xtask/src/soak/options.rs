@@ -124,3 +124,44 @@ impl Options {
         Duration::from_secs(self.patience)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn parse(line: &str) -> Result<Options, clap::Error> {
+        let words = std::iter::once("soak").chain(line.split_whitespace());
+        Line::try_parse_from(words).map(|line| line.options)
+    }
+
+    #[test]
+    fn without_flags_four_workers_on_sqlite_are_killed_two_hundred_times() {
+        let options = parse("").unwrap();
+        assert_eq!((options.store, options.workers), (StoreKind::Sqlite, 4));
+        assert_eq!((options.kills, options.hits, options.minutes), (200, 1, None));
+        assert_eq!(options.plant, None);
+    }
+
+    #[test]
+    fn a_soak_goes_by_kills_or_by_minutes_and_not_by_both() {
+        assert_eq!(parse("--minutes 30").unwrap().minutes, Some(30));
+        assert!(parse("--minutes 30 --kills 10").is_err());
+    }
+
+    #[test]
+    fn plants_are_named_as_the_processes_know_them() {
+        for plant in Plant::value_variants() {
+            let parsed = parse(&format!("--plant {}", plant.word())).unwrap();
+            assert_eq!(parsed.plant, Some(*plant));
+        }
+        assert!(parse("--plant no-sense").is_err());
+    }
+}
