@@ -140,8 +140,8 @@ impl SagaLog for CrashingStore {
         self.inner.counts().await
     }
 
-    async fn forget(&self, older_than: Duration, limit: u32) -> Result<u32, StoreError> {
-        self.inner.forget(older_than, limit).await
+    async fn forget(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
+        self.inner.forget(age, limit).await
     }
 }
 

@@ -19,7 +19,7 @@ use crate::demo::rng::Rng;
 const PAUSE_MS: std::ops::Range<u64> = 30..151;
 /// How long after all kills were done the crash points that were hit too seldom are waited for.
 const HITS_MAX: Duration = Duration::from_secs(60);
-/// The time between two ends of the server.
+/// How long the server is up at least between two ends of it.
 const OUTAGE_EVERY: Duration = Duration::from_secs(5);
 /// How long requests that come late take to land in a storm: longer than all attempts at an action.
 pub(super) const LATE: Duration = Duration::from_millis(6_000);
@@ -40,8 +40,7 @@ pub(super) async fn rage(crew: &Arc<Crew>, targets: &Targets, progress: &mut Pro
     let mut rng = Rng::new(crew.options.seed);
     let (began, mut enough_since) = (Instant::now(), None);
     let (mut background, storming) = (JoinSet::new(), Arc::default());
-    let outages = Arc::new(Mutex::new(()));
-    let mut outage = began;
+    let outages = Arc::new(Mutex::new(began + OUTAGE_EVERY));
     loop {
         if is_enough(crew, began) {
             let since = *enough_since.get_or_insert_with(Instant::now);
@@ -52,14 +51,15 @@ pub(super) async fn rage(crew: &Arc<Crew>, targets: &Targets, progress: &mut Pro
         sleep(Duration::from_millis(PAUSE_MS.start + rng.below(PAUSE_MS.end - PAUSE_MS.start)))
             .await;
         while background.try_join_next().is_some() {}
-        let is_up = crew.ground.server().is_some() && outages.try_lock().is_ok();
-        if is_up && outage.elapsed() > OUTAGE_EVERY {
+        let is_due = outages.try_lock().is_ok_and(|next| Instant::now() > *next);
+        if is_due && crew.ground.server().is_some() {
             let (crew, crash) = (Arc::clone(crew), rng.below(2) == 0);
             let (outages, pause) = (Arc::clone(&outages), Duration::from_millis(rng.below(400)));
-            outage = Instant::now();
             background.spawn(async move {
-                let _one = outages.lock().await;
+                let (mut next, began) = (outages.lock().await, Instant::now());
                 end_server(&crew, crash, pause).await;
+                // Where the disk is slow, a server that is down most of the time would find nothing.
+                *next = Instant::now() + OUTAGE_EVERY.max(began.elapsed() * 3);
             });
         }
         one(crew, targets, &mut rng, &mut background, &storming);
