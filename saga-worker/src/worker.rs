@@ -118,6 +118,8 @@ async fn supervise(runtime: Arc<Runtime>, mut tenure: Arc<Tenure>) {
         await_calls_of_the_lost_lease(&runtime).await;
         match enlist_again(&runtime).await {
             Some(next) => tenure = next,
+            // Drained with a lease that was given up: what it holds need not wait for its end.
+            None if runtime.calls_under_way().is_empty() => return retire(&runtime, &tenure).await,
             None => return,
         }
     }
@@ -167,6 +169,10 @@ async fn hand_back(runtime: &Runtime, tenure: &Tenure) {
             return tenure.lost.cancel();
         }
     }
+    retire(runtime, tenure).await;
+}
+
+async fn retire(runtime: &Runtime, tenure: &Tenure) {
     if let Err(error) = runtime.store.retire(tenure.worker).await {
         tracing::warn!(worker = %tenure.worker, %error, "cannot hand the lease back; it will run out");
     }
