@@ -48,6 +48,8 @@ mod postgres {
     use super::*;
     use driven::{Driven, LONG, PAST, card, order};
 
+    mod plans;
+
     saga_core::store_conformance!(fresh());
 
     fn pause(request_id: &str) -> Command {
