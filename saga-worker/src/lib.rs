@@ -64,6 +64,8 @@ mod entropy;
 mod executor;
 mod faults;
 #[cfg(feature = "http")]
+mod http_call;
+#[cfg(feature = "http")]
 mod http_step;
 mod last_answer;
 mod lease;
@@ -81,6 +83,8 @@ pub use client::{
     Client, ClientError, CommandError, LogEntry, Settled, Start, StartError, Started,
 };
 pub use clock::SystemClock;
+#[cfg(feature = "http")]
+pub use http_call::{HttpCall, HttpRequest, MapRequest};
 #[cfg(feature = "http")]
 pub use http_step::{HttpParticipant, HttpParticipantError};
 pub use registry::RegistryError;
