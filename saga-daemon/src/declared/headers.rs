@@ -91,11 +91,11 @@ fn header(source: &Source<'_>, name: &str, key: &Node, value: &Node) -> Option<H
             .and_then(|word| nearest(word, ["secret"]))
             .filter(|_| !text.contains("secret://"));
         let help = help.map(|meant| format!("did you mean `{meant}://`?"));
-        source.fault_with(value.mark, Code::Header, message, help);
+        source.fault_unshown(value.mark, Code::Header, message, help);
     }
     for part in &value_text.parts {
         if let Part::Literal(literal) = part
-            && HeaderValue::from_str(literal).is_err()
+            && !is_printable(literal)
         {
             let message = format!(
                 "the value of `{name}` holds what a header cannot carry: expected printable ASCII in one line"
@@ -133,7 +133,8 @@ impl Header {
                 }
             }
         }
-        let value = HeaderValue::from_str(&text).ok().filter(|_| text.len() <= VALUE_BYTES_MAX);
+        let is_good = is_printable(&text) && text.len() <= VALUE_BYTES_MAX;
+        let value = HeaderValue::from_str(&text).ok().filter(|_| is_good);
         let Some(mut value) = value else {
             let why = format!("the header `{}` would hold what a header cannot carry", self.name);
             return Err(HeaderFault::Value(why));
@@ -142,6 +143,11 @@ impl Header {
         request.set_header(self.name.clone(), value);
         Ok(())
     }
+}
+
+/// Whether a header can carry a text: other alphabets are read differently by every server.
+fn is_printable(text: &str) -> bool {
+    text.bytes().all(|byte| (0x20..0x7f).contains(&byte))
 }
 
 /// Why a header could not be filled in.

@@ -14,7 +14,7 @@ use super::reads::check_shared;
 use super::request::{Common, statuses};
 use super::source::{Mark, Source};
 use super::{headers, policy, target, values};
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, Refused};
 
 /// The participants that a file names.
 #[derive(Debug, Default)]
@@ -135,8 +135,13 @@ pub(super) fn named(
     outbound: &mut Outbound,
 ) -> bool {
     let named = outbound.name(url);
-    if let Err(refused) = &named {
-        source.fault(mark, Code::Url, refused.to_string());
+    match &named {
+        Ok(()) => {}
+        Err(Refused::Credentials) => {
+            let message = Refused::Credentials.to_string();
+            source.fault_unshown(mark, Code::Url, message, None::<String>);
+        }
+        Err(refused) => source.fault(mark, Code::Url, refused.to_string()),
     }
     named.is_ok()
 }

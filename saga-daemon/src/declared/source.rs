@@ -48,6 +48,18 @@ impl<'a> Source<'a> {
         self.add(mark, code, message.into(), help.map(Into::into));
     }
 
+    /// Notes a fault of a line that holds what must not be repeated, such as a password.
+    pub(super) fn fault_unshown(
+        &self,
+        mark: Mark,
+        code: Code,
+        message: impl Into<String>,
+        help: Option<impl Into<String>>,
+    ) {
+        let fault = self.at(mark, code, message.into(), help.map(Into::into));
+        self.faults.borrow_mut().push(Fault { source: None, ..fault });
+    }
+
     fn add(&self, mark: Mark, code: Code, message: String, help: Option<String>) {
         self.faults.borrow_mut().push(self.at(mark, code, message, help));
     }

@@ -141,29 +141,37 @@ impl Target {
 
 /// Reads the base URL of a participant, or the server of a full URL.
 pub(super) fn base(source: &Source<'_>, mark: Mark, text: &str) -> Option<Url> {
-    let faulty = |message: String| source.fault(mark, Code::Url, message);
     if text.contains("{{") || text.contains("secret://") {
-        faulty("a server is fixed: expected no expression and no secret in scheme, host and port, nor in a participant's URL".into());
+        let message = "a server is fixed: expected no expression and no secret in scheme, host and port, nor in a participant's URL";
+        source.fault(mark, Code::Url, message);
         return None;
     }
-    let url = match Url::parse(text) {
+    let faulty = |what: &str| {
+        let example = "expected one such as https://payments.example/v1";
+        // What stands before an `@` may be a password.
+        match text.contains('@') {
+            true => source.fault_unshown(
+                mark,
+                Code::Url,
+                format!("this URL {what}: {example}"),
+                None::<&str>,
+            ),
+            false => {
+                source.fault(mark, Code::Url, format!("{:?} {what}: {example}", shorten(text)))
+            }
+        }
+    };
+    let mut url = match Url::parse(text) {
         Ok(url) => url,
         Err(error) => {
-            faulty(format!(
-                "{:?} is no URL ({error}): expected one such as https://payments.example/v1",
-                shorten(text)
-            ));
+            faulty(&format!("is no URL ({error})"));
             return None;
         }
     };
     if url.cannot_be_a_base() || url.query().is_some() || url.fragment().is_some() {
-        faulty(format!(
-            "{:?} is no base URL: expected one such as https://payments.example/v1, without query and fragment",
-            shorten(text)
-        ));
+        faulty("is no base URL, without query and fragment");
         return None;
     }
-    let mut url = url;
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));
     }

@@ -87,7 +87,9 @@ impl Text {
 /// A value as a part of a text: only what has one obvious form.
 pub(super) fn to_text(expression: &Expression, value: &Value) -> Result<String, String> {
     let what = match value.kind() {
-        ValueKind::String | ValueKind::Number | ValueKind::Bool => return Ok(value.to_string()),
+        ValueKind::String | ValueKind::Number => return Ok(value.to_string()),
+        // As in JSON, and not as the expression language would write it.
+        ValueKind::Bool => return Ok(value.is_true().to_string()),
         ValueKind::Undefined => "is not there",
         ValueKind::None => "is null",
         _ => "is a list or a mapping",

@@ -365,3 +365,32 @@ fn messages_do_not_move_the_cursor_of_who_reads_them() {
     let shown = faults(&text);
     assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
 }
+
+#[test]
+fn a_password_in_a_file_is_not_repeated_in_its_fault() {
+    for url in ["https://ann:hunter2@shop.example", "https://ann:hunter2@shop example"] {
+        let found = faults(&format!("name: a\nparticipants:\n  b: {url}\nsteps: []\n"));
+        assert!(found.contains("test.yaml:3:6: ") && !found.contains("hunter2"), "{found}");
+    }
+    let found = in_steps(
+        "  - name: a\n    participant: shop\n    pivot:\n      url: a\n      headers:\n        Authorization: Bearer hunter2\n",
+    );
+    assert!(found.contains("test.yaml:10:24: `authorization` is a credential"), "{found}");
+    assert!(!found.contains("hunter2"), "{found}");
+}
+
+#[test]
+fn a_server_is_never_taken_from_a_payload() {
+    for url in [
+        "https://{{ input.host }}/a",
+        "https://shop.example:{{ input.port }}/a",
+        "https://a{{ input.host }}.example",
+        "{{ input.scheme }}://shop.example/a",
+        "{{ input.url }}",
+        "//{{ input.host }}/a",
+    ] {
+        let found = faults(&format!("name: a\nsteps:\n  - name: a\n    pivot: \"{url}\"\n"));
+        let says = ["a server is fixed", "is no full URL"];
+        assert!(says.iter().any(|says| found.contains(says)), "{url}: {found}");
+    }
+}

@@ -4,6 +4,7 @@
 mod faults;
 mod folders;
 mod mapping;
+mod noise;
 mod order;
 mod outbound;
 mod schema;

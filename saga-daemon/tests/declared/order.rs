@@ -15,7 +15,7 @@ use saga_examples::payments::Payments;
 use saga_examples::place_order::{self, Participants};
 use saga_examples::points::Points;
 use saga_examples::switches::Switches;
-use saga_worker::{Client, SystemClock, Worker};
+use saga_worker::{SystemClock, Worker};
 use serde_json::{Value, json};
 
 use crate::support::Service;
@@ -140,7 +140,7 @@ async fn a_mapped_saga_whose_pivot_is_refused_compensates_by_what_the_actions_an
     let trip = declared::parse("book-trip.yaml", &text, &options)
         .unwrap_or_else(|faults| panic!("{faults}"));
     let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
-    let worker = Worker::builder(store.clone()).register(trip.definition).start().await.unwrap();
+    let worker = Worker::builder(store).register(trip.definition).start().await.unwrap();
     let input = json!({"city": "São Paulo", "nights": 2, "customer": {"name": "Ann"}});
     let started = worker.start("book-trip", &input).await.unwrap();
     let verdict = tokio::time::timeout(Duration::from_secs(30), started.verdict()).await.unwrap();
@@ -159,7 +159,7 @@ async fn a_mapped_saga_whose_pivot_is_refused_compensates_by_what_the_actions_an
     assert_eq!(flights.taken().len(), 2);
 
     // What the engine keeps of all this holds no secret.
-    let view = serde_json::to_string(&Client::new(store).view(started.id).await.unwrap()).unwrap();
+    let view = serde_json::to_string(&worker.client().view(started.id).await.unwrap()).unwrap();
     assert!(view.contains("no money left") && !view.contains("value-of-"), "{view}");
     worker.shutdown().await;
 }

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use reqwest::{Method, Url};
 use saga_core::{
     BoxFuture, Bucket, CancelSignal, Cancellation, Definition, Failure, MemoryStore, Op, Payload,
     Rejection, RetryPolicy, SagaId, Stage, StepContext, StepIndex, StepOutput, Transient,
     TransientCause, TypeKey, Verdict,
 };
-use saga_worker::{HttpParticipant, SystemClock, Worker};
+use saga_worker::{HttpCall, HttpParticipant, HttpRequest, MapRequest, SystemClock, Worker};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -335,4 +336,68 @@ fn paths_that_lead_away_from_the_participant_are_refused() {
     for path in ["pay", "/pay", "//pay", "pay/now?quick=1"] {
         assert!(participant.pivot("pay", path).is_ok(), "{path}");
     }
+}
+
+/// Makes one call that was made to measure.
+async fn measured(
+    server: &Server,
+    change: impl FnOnce(HttpCall) -> HttpCall,
+) -> Result<Payload, Failure> {
+    let participant = HttpParticipant::new("inventory", &format!("{}/v1", server.url)).unwrap();
+    let call = change(participant.call("reserve").unwrap());
+    let definition = Definition::new("buy", [participant.pivot_call("reserve", call)]).unwrap();
+    let calls = definition.calls(StepIndex(0)).unwrap();
+    calls.action.call(context(Op::Action, &CancellationToken::new())).await
+}
+
+/// Sends the number of the attempt to another path, with a secret.
+struct Elsewhere(&'static str);
+
+impl MapRequest for Elsewhere {
+    fn map(&self, context: &StepContext, request: &mut HttpRequest) -> Result<(), Failure> {
+        let url: Url = request.url().join(self.0)?;
+        request.set_url(url)?;
+        request.set_header("authorization".parse()?, "Bearer s3cr3t".parse()?);
+        request.set_header("x-saga-id".parse()?, "forged".parse()?);
+        request.keep_secret("s3cr3t");
+        request.set_body(format!("{{\"attempt\":{}}}", context.attempt).into_bytes());
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_mapping_changes_url_headers_and_body_but_not_the_protocols_headers() {
+    let server =
+        Server::start(|_| response("200 OK", &[], r#"{"saw":"Bearer s3cr3t, s3cr3t"}"#)).await;
+    let change = |call: HttpCall| call.method(Method::PUT).map(Elsewhere("stock/7?now=1"));
+    let output = measured(&server, change).await.unwrap();
+    assert_eq!(output.as_json(), r#"{"saw":"Bearer ***, ***"}"#, "a secret does not come back");
+    let request = server.request();
+    assert_eq!(request.line, "PUT /v1/stock/7?now=1 HTTP/1.1");
+    assert_eq!(request.body, json!({"attempt": 3}));
+    assert_eq!(request.headers["authorization"], "Bearer s3cr3t");
+    assert_eq!(request.headers["x-saga-id"], SagaId::new(1, 2, Bucket::of("a", 1)).to_string());
+}
+
+#[tokio::test]
+async fn a_mapping_that_leads_away_from_the_participant_sends_nothing() {
+    let server = Server::start(|_| response("200 OK", &[], "")).await;
+    for away in ["../admin", "http://evil.example/", "//evil.example/x", "https:///v1/x"] {
+        let told = rejection(measured(&server, |call| call.map(Elsewhere(away))).await);
+        assert!(told.reason.contains("leads away"), "{away}: {}", told.reason);
+    }
+    assert_eq!(server.requests.lock().unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_call_may_say_which_statuses_reject_and_how_long_an_answer_may_be() {
+    for (status, is_rejected) in [("404 Not Found", true), ("409 Conflict", false)] {
+        let server = Server::start(move |_| response(status, &[], "")).await;
+        let answer = measured(&server, |call| call.rejected_on([404])).await;
+        assert_eq!(matches!(answer, Err(Failure::Rejected(_))), is_rejected, "{status}");
+    }
+    let server = Server::start(|_| response("200 OK", &[], "\"12345678\"")).await;
+    measured(&server, |call| call.answer_bytes_max(10)).await.unwrap();
+    let transient = unknown(measured(&server, |call| call.answer_bytes_max(9)).await);
+    assert_eq!(transient.message, "the answer is longer than 9 bytes");
 }
