@@ -18,8 +18,11 @@ const BYTES_MAX: u64 = 8 * 1024;
 #[derive(Clone)]
 pub struct SecretSource {
     folder: Option<PathBuf>,
-    environment: Arc<dyn Fn(&str) -> Option<String> + Send + Sync>,
+    environment: Arc<Environment>,
 }
+
+/// Finds the value of a variable.
+type Environment = dyn Fn(&str) -> Option<String> + Send + Sync;
 
 impl SecretSource {
     /// Secrets of the process's environment, and of the files of a folder if one is given.
