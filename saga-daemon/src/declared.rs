@@ -116,6 +116,8 @@ impl fmt::Debug for Options {
 /// A definition read from a file.
 #[derive(Clone, Debug)]
 pub struct Declared {
+    /// The file it was read from, as it was named.
+    pub file: String,
     /// The definition, ready to be registered with a worker.
     pub definition: Definition,
     /// The names of the secrets it sends; see [`SecretSource::check`].

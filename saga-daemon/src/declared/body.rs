@@ -1,7 +1,8 @@
 //! The body of a request: YAML with expressions in its texts, made JSON for each call.
 
 use minijinja::Value as Dynamic;
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::expression::Expression;
 use super::fault::Code;
@@ -10,7 +11,7 @@ use super::source::Source;
 use super::text::{Part, Secrets, Text, to_text};
 
 /// Largest body of a request, in bytes of JSON.
-pub(super) const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A body that is filled in for each call.
 #[derive(Debug)]
@@ -89,44 +90,77 @@ impl Body {
         }
     }
 
-    /// The JSON value for one call. `own_is_known` is false in a compensation whose action never
+    /// Writes the JSON for one call. `own_is_known` is false in a compensation whose action never
     /// gave an output: what a typed expression would read from it is then null.
-    pub(super) fn fill(&self, scope: &Dynamic, own_is_known: bool) -> Result<Value, String> {
+    pub(super) fn fill(&self, scope: &Dynamic, own_is_known: bool) -> Result<Vec<u8>, String> {
+        let mut json = Vec::new();
+        self.write(scope, own_is_known, &mut json)?;
+        Ok(json)
+    }
+
+    fn write(&self, scope: &Dynamic, own_is_known: bool, json: &mut Vec<u8>) -> Result<(), String> {
         match self {
-            Self::Fixed(value) => Ok(value.clone()),
-            Self::Typed(expression) => typed(expression, scope, own_is_known),
-            Self::Text(text) => {
-                let mut filled = String::new();
-                for part in &text.parts {
-                    match part {
-                        Part::Literal(literal) => filled.push_str(literal),
-                        Part::Expression(expression) => {
-                            filled.push_str(&to_text(expression, &expression.value(scope)?)?);
-                        }
-                        Part::Secret(_) => {}
-                    }
+            Self::Fixed(value) => append(value, json)?,
+            Self::Typed(expression) => typed(expression, scope, own_is_known, json)?,
+            Self::Text(text) => append(&filled(text, scope)?, json)?,
+            Self::List(items) => {
+                json.push(b'[');
+                for (nth, item) in items.iter().enumerate() {
+                    json.extend((nth > 0).then_some(b','));
+                    item.write(scope, own_is_known, json)?;
                 }
-                Ok(filled.into())
+                json.push(b']');
             }
-            Self::List(items) => items.iter().map(|item| item.fill(scope, own_is_known)).collect(),
             Self::Map(fields) => {
-                let field = |(name, body): &(String, Self)| {
-                    Ok((name.clone(), body.fill(scope, own_is_known)?))
-                };
-                fields.iter().map(field).collect::<Result<Map<_, _>, String>>().map(Value::Object)
+                json.push(b'{');
+                for (nth, (name, body)) in fields.iter().enumerate() {
+                    json.extend((nth > 0).then_some(b','));
+                    append(name, json)?;
+                    json.push(b':');
+                    body.write(scope, own_is_known, json)?;
+                }
+                json.push(b'}');
             }
+        }
+        // Checked after each value, so that many of them cannot add up first.
+        match json.len() > BODY_BYTES_MAX {
+            true => Err(format!("its body is longer than {BODY_BYTES_MAX} bytes")),
+            false => Ok(()),
         }
     }
 }
 
-fn typed(expression: &Expression, scope: &Dynamic, own_is_known: bool) -> Result<Value, String> {
-    let value = expression.value(scope)?;
-    if value.is_undefined() {
-        return match expression.reads_own && !own_is_known {
-            true => Ok(Value::Null),
-            false => Err(format!("`{}` is not there", expression.text())),
-        };
+fn append(value: &(impl Serialize + ?Sized), json: &mut Vec<u8>) -> Result<(), String> {
+    serde_json::to_writer(json, value).map_err(|error| format!("a value has no JSON form: {error}"))
+}
+
+/// A text with its values in it.
+fn filled(text: &Text, scope: &Dynamic) -> Result<String, String> {
+    let mut filled = String::new();
+    for part in &text.parts {
+        match part {
+            Part::Literal(literal) => filled.push_str(literal),
+            Part::Expression(expression) => {
+                filled.push_str(&to_text(expression, &expression.value(scope)?)?);
+            }
+            Part::Secret(_) => {}
+        }
     }
-    serde_json::to_value(&value)
-        .map_err(|error| format!("`{}` has no JSON form: {error}", expression.text()))
+    Ok(filled)
+}
+
+fn typed(
+    expression: &Expression,
+    scope: &Dynamic,
+    own_is_known: bool,
+    json: &mut Vec<u8>,
+) -> Result<(), String> {
+    let value = expression.value(scope)?;
+    if !value.is_undefined() {
+        return append(&value, json);
+    }
+    match expression.reads_own && !own_is_known {
+        true => append(&Value::Null, json),
+        false => Err(format!("`{}` is not there", expression.text())),
+    }
 }

@@ -249,7 +249,11 @@ impl Plan {
             builder = builder.step(parallel(steps));
         }
         match builder.build() {
-            Ok(definition) => Some(Declared { definition, secrets: secrets.into_iter().collect() }),
+            Ok(definition) => Some(Declared {
+                file: source.file().to_owned(),
+                definition,
+                secrets: secrets.into_iter().collect(),
+            }),
             Err(error) => {
                 source.fault(self.name, Code::Saga, error.to_string());
                 None

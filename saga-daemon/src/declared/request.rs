@@ -9,7 +9,7 @@ use reqwest::{Method, Url};
 use saga_core::{Failure, Op, StepContext};
 use saga_worker::{HttpCall, HttpParticipant, HttpParticipantError, HttpRequest, MapRequest};
 
-use super::body::{BODY_BYTES_MAX, Body};
+use super::body::Body;
 use super::expression::Expression;
 use super::fault::Code;
 use super::fields::Fields;
@@ -197,11 +197,7 @@ impl MapRequest for Mapping {
         }
         if let Some(body) = &self.plan.body {
             let own_is_known = context.op == Op::Action || own_output(context).is_some();
-            let body = serde_json::to_vec(&body.fill(&scope, own_is_known).map_err(no)?)?;
-            if body.len() > BODY_BYTES_MAX {
-                return Err(no(format!("its body is longer than {BODY_BYTES_MAX} bytes")));
-            }
-            request.set_body(body);
+            request.set_body(body.fill(&scope, own_is_known).map_err(no)?);
         }
         Ok(())
     }

@@ -28,6 +28,10 @@ impl<'a> Source<'a> {
         Self { file, text, faults: RefCell::default() }
     }
 
+    pub(super) fn file(&self) -> &'a str {
+        self.file
+    }
+
     pub(super) fn text(&self) -> &'a str {
         self.text
     }

@@ -1,6 +1,9 @@
 //! The JSON Schema and the parser say the same.
 
+use std::collections::BTreeMap;
+
 use saga_daemon::declared::{self, Options, schema};
+use saphyr_parser::{Event, ScalarStyle};
 use serde_json::{Value, json};
 
 fn validator() -> jsonschema::Validator {
@@ -158,6 +161,58 @@ fn values_at_their_bounds_are_judged_alike() {
     }
 }
 
+/// YAML as JSON, as an editor reads it.
+fn json_of(text: &str) -> Value {
+    let mut parser = saphyr_parser::Parser::new_from_str(text);
+    let mut anchors = BTreeMap::new();
+    loop {
+        match parser.next_event().unwrap().unwrap().0 {
+            Event::StreamStart | Event::DocumentStart(_) => {}
+            event => return value_of(event, &mut parser, &mut anchors),
+        }
+    }
+}
+
+fn value_of(
+    event: Event<'_>,
+    parser: &mut saphyr_parser::Parser<'_, saphyr_parser::StrInput<'_>>,
+    anchors: &mut BTreeMap<usize, Value>,
+) -> Value {
+    let mut next = |parser: &mut saphyr_parser::Parser<'_, _>, anchors: &mut _| match parser
+        .next_event()
+        .unwrap()
+        .unwrap()
+        .0
+    {
+        Event::SequenceEnd | Event::MappingEnd => None,
+        event => Some(value_of(event, parser, anchors)),
+    };
+    let (value, anchor) = match event {
+        Event::Alias(anchor) => return anchors[&anchor].clone(),
+        Event::Scalar(text, ScalarStyle::Plain, anchor, _) => {
+            (serde_json::from_str(&text).unwrap_or_else(|_| json!(text)), anchor)
+        }
+        Event::Scalar(text, _, anchor, _) => (json!(text), anchor),
+        Event::SequenceStart(anchor, _) => {
+            let mut items = Vec::new();
+            while let Some(item) = next(parser, anchors) {
+                items.push(item);
+            }
+            (Value::Array(items), anchor)
+        }
+        Event::MappingStart(anchor, _) => {
+            let mut fields = serde_json::Map::new();
+            while let Some(key) = next(parser, anchors) {
+                fields.insert(key.as_str().unwrap().to_owned(), next(parser, anchors).unwrap());
+            }
+            (Value::Object(fields), anchor)
+        }
+        other => panic!("{other:?}"),
+    };
+    anchors.insert(anchor, value.clone());
+    value
+}
+
 #[test]
 fn the_examples_of_the_project_are_valid() {
     let folder =
@@ -167,4 +222,10 @@ fn the_examples_of_the_project_are_valid() {
     let names: Vec<_> = read.iter().map(|one| one.definition.spec().name.as_str()).collect();
     assert_eq!(names, ["book-trip", "place-order"]);
     assert_eq!(read[0].secrets, ["HOTELS_TOKEN", "PAYMENTS_TOKEN"]);
+    for (one, wanted) in read.iter().zip(["book-trip.yaml", "place-order.yaml"]) {
+        assert!(one.file.ends_with(wanted));
+        let text = std::fs::read_to_string(&one.file).unwrap();
+        let definition = json_of(&text);
+        validator().validate(&definition).unwrap_or_else(|error| panic!("{wanted}: {error}"));
+    }
 }
