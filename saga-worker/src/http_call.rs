@@ -42,12 +42,18 @@ const MASKED_BYTES_MIN: usize = 4;
 #[derive(Clone)]
 pub struct HttpCall {
     client: reqwest::Client,
-    base: Url,
+    base: Arc<Url>,
     url: Url,
     method: Method,
-    rejected: Arc<[u16]>,
-    answer_bytes_max: usize,
+    answers: Answers,
     mapping: Option<Arc<dyn MapRequest>>,
+}
+
+/// How the answers to a call are read.
+#[derive(Clone)]
+struct Answers {
+    rejected: Arc<[u16]>,
+    bytes_max: usize,
 }
 
 /// Changes the request of the participant protocol into the one that a participant understands.
@@ -63,7 +69,7 @@ pub trait MapRequest: Send + Sync + 'static {
 ///
 /// The headers of the protocol are added afterwards, so no mapping can replace them.
 pub struct HttpRequest {
-    base: Url,
+    base: Arc<Url>,
     url: Url,
     headers: HeaderMap,
     body: Vec<u8>,
@@ -116,7 +122,7 @@ impl fmt::Debug for HttpCall {
         f.debug_struct("HttpCall")
             .field("method", &self.method)
             .field("url", &self.url.as_str())
-            .field("rejected", &self.rejected)
+            .field("rejected", &self.answers.rejected)
             .finish_non_exhaustive()
     }
 }
@@ -126,11 +132,10 @@ impl HttpCall {
     pub(crate) fn new(client: reqwest::Client, base: Url, url: Url) -> Option<Self> {
         is_below(&base, &url).then(|| Self {
             client,
-            base,
+            base: base.into(),
             url,
             method: Method::POST,
-            rejected: REJECTED_DEFAULT.into(),
-            answer_bytes_max: ANSWER_BYTES_MAX,
+            answers: Answers { rejected: REJECTED_DEFAULT.into(), bytes_max: ANSWER_BYTES_MAX },
             mapping: None,
         })
     }
@@ -147,7 +152,7 @@ impl HttpCall {
     /// Whoever rejects vouches that the attempt had no effect.
     #[must_use]
     pub fn rejected_on(mut self, statuses: impl IntoIterator<Item = u16>) -> Self {
-        self.rejected = statuses.into_iter().collect();
+        self.answers.rejected = statuses.into_iter().collect();
         self
     }
 
@@ -155,7 +160,7 @@ impl HttpCall {
     /// Default: 1 MiB.
     #[must_use]
     pub fn answer_bytes_max(mut self, bytes: usize) -> Self {
-        self.answer_bytes_max = bytes;
+        self.answers.bytes_max = bytes;
         self
     }
 
@@ -186,21 +191,20 @@ impl HttpCall {
         let builder = self.client.request(self.method.clone(), request.url);
         Ok((builder.headers(request.headers).body(request.body), request.secrets))
     }
-
-    async fn exchange(&self, context: &StepContext) -> Result<Payload, Failure> {
-        let (request, secrets) = self.request(context)?;
-        let response = request.send().await.map_err(describe)?;
-        self.read(response, &secrets).await
-    }
 }
 
 impl Call for HttpCall {
     fn call(&self, context: StepContext) -> BoxFuture<Result<Payload, Failure>> {
-        let call = self.clone();
+        let (request, answers) = (self.request(&context), self.answers.clone());
         Box::pin(async move {
+            let exchange = async {
+                let (request, secrets) = request?;
+                let response = request.send().await.map_err(describe)?;
+                answers.read(response, &secrets).await
+            };
             tokio::select! {
                 biased;
-                answer = call.exchange(&context) => answer,
+                answer = exchange => answer,
                 () = context.cancellation.cancelled() => {
                     Err(Failure::unknown(TransientCause::Cancelled, "the request was dropped"))
                 }
@@ -264,7 +268,7 @@ fn op(op: Op) -> saga_participant::Op {
     }
 }
 
-impl HttpCall {
+impl Answers {
     /// What an answer means; see the table in [`saga_participant`].
     async fn read(&self, response: Response, secrets: &[String]) -> Result<Payload, Failure> {
         let (status, headers) = (response.status(), response.headers().clone());
@@ -287,8 +291,8 @@ impl HttpCall {
     async fn body(&self, mut response: Response) -> Result<Vec<u8>, Failure> {
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(describe)? {
-            if body.len() + chunk.len() > self.answer_bytes_max {
-                let message = format!("the answer is longer than {} bytes", self.answer_bytes_max);
+            if body.len() + chunk.len() > self.bytes_max {
+                let message = format!("the answer is longer than {} bytes", self.bytes_max);
                 return Err(Failure::transient(message));
             }
             body.extend_from_slice(&chunk);

@@ -178,7 +178,7 @@ fn value_of(
     parser: &mut saphyr_parser::Parser<'_, saphyr_parser::StrInput<'_>>,
     anchors: &mut BTreeMap<usize, Value>,
 ) -> Value {
-    let mut next = |parser: &mut saphyr_parser::Parser<'_, _>, anchors: &mut _| match parser
+    let next = |parser: &mut saphyr_parser::Parser<'_, _>, anchors: &mut _| match parser
         .next_event()
         .unwrap()
         .unwrap()
