@@ -204,10 +204,11 @@ impl Call for HttpCall {
             };
             tokio::select! {
                 biased;
-                answer = exchange => answer,
+                // First, so that nothing more is sent once the call was called off.
                 () = context.cancellation.cancelled() => {
                     Err(Failure::unknown(TransientCause::Cancelled, "the request was dropped"))
                 }
+                answer = exchange => answer,
             }
         })
     }
