@@ -38,7 +38,7 @@ impl Body {
             node::Value::List(items) => {
                 Self::List(items.iter().map(|item| Self::read(source, item)).collect())
             }
-            node::Value::Map(entries) => Self::map(source, entries),
+            node::Value::Map(entries) => Self::map(source, node, entries),
         }
     }
 
@@ -55,12 +55,12 @@ impl Body {
         }
     }
 
-    fn map(source: &Source<'_>, entries: &[(Node, Node)]) -> Self {
+    fn map(source: &Source<'_>, node: &Node, entries: &[(Node, Node)]) -> Self {
         let mut fields: Vec<(String, Self)> = Vec::new();
         for (key, value) in entries {
             let node::Value::Scalar(Scalar::Text(name)) = &key.value else {
                 let message = format!("expected the name of a field, found {}", key.kind());
-                source.fault(key.mark, Code::Type, message);
+                source.fault_with(key.mark, Code::Type, message, node.unquoted());
                 continue;
             };
             if name.contains("{{") {

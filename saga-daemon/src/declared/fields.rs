@@ -3,7 +3,7 @@
 use super::fault::Code;
 use super::keys::{Key, Object};
 use super::nearest::nearest;
-use super::node::{Node, Scalar, Value, shorten};
+use super::node::{Node, Scalar, UNQUOTED, Value, shorten};
 use super::source::{Mark, Source};
 
 /// The entries of a mapping whose keys are all known.
@@ -12,6 +12,8 @@ pub(super) struct Fields<'n> {
     pub(super) mark: Mark,
     object: &'static Object,
     entries: Vec<(&'static Key, Mark, &'n Node)>,
+    /// Keys that were misspelt: they have been reported, and are not missing on top of it.
+    meant: Vec<&'static str>,
 }
 
 impl<'n> Fields<'n> {
@@ -31,7 +33,7 @@ impl<'n> Fields<'n> {
             source.fault(node.mark, Code::Type, message);
             return None;
         };
-        let mut fields = Self { mark: node.mark, object, entries: Vec::new() };
+        let mut fields = Self { mark: node.mark, object, entries: Vec::new(), meant: Vec::new() };
         for (key, value) in entries.iter() {
             fields.entry(source, key, value);
         }
@@ -42,7 +44,8 @@ impl<'n> Fields<'n> {
     fn entry(&mut self, source: &Source<'_>, key: &Node, value: &'n Node) {
         let Value::Scalar(Scalar::Text(name)) = &key.value else {
             let message = format!("expected a key ({}), found {}", listed(self.object), key.kind());
-            return source.fault(key.mark, Code::Key, message);
+            let help = matches!(key.value, Value::Map(_)).then_some(UNQUOTED);
+            return source.fault_with(key.mark, Code::Key, message, help);
         };
         let Some(known) = self.object.key(name) else {
             return self.unknown(source, key.mark, name);
@@ -56,7 +59,7 @@ impl<'n> Fields<'n> {
         self.entries.push((known, key.mark, value));
     }
 
-    fn unknown(&self, source: &Source<'_>, mark: Mark, name: &str) {
+    fn unknown(&mut self, source: &Source<'_>, mark: Mark, name: &str) {
         let object = self.object;
         let message = format!(
             "a {} has no key `{}`: expected one of {}",
@@ -65,21 +68,26 @@ impl<'n> Fields<'n> {
             listed(object)
         );
         let keys = object.keys.iter().map(|key| key.name);
-        let meant = nearest(name, keys).map(|meant| format!("did you mean `{meant}`?"));
-        let help = meant.or_else(|| elsewhere(name));
+        let meant = nearest(name, keys);
+        self.meant.extend(meant);
+        let help = meant.map(|meant| format!("did you mean `{meant}`?"));
+        let help = help.or_else(|| elsewhere(name));
         source.fault_with(mark, Code::Key, message, help);
     }
 
     fn missing(&self, source: &Source<'_>) {
         let object = self.object;
-        let is_there = |name: &str| self.entries.iter().any(|(key, ..)| key.name == name);
+        let is_there = |name: &str| {
+            self.meant.contains(&name) || self.entries.iter().any(|(key, ..)| key.name == name)
+        };
         for key in object.keys.iter().filter(|key| key.is_required && !is_there(key.name)) {
             let message = format!("this {} has no `{}`: {}", object.name, key.name, key.about);
             source.fault(self.mark, Code::Key, message);
         }
         let choices = || object.one_of.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
         let mut chosen = self.entries.iter().filter(|(key, ..)| object.one_of.contains(&key.name));
-        if chosen.next().is_none() && !object.one_of.is_empty() {
+        let is_meant = object.one_of.iter().any(|name| self.meant.contains(name));
+        if chosen.next().is_none() && !object.one_of.is_empty() && !is_meant {
             let message = format!(
                 "this {} does nothing: expected one of {}",
                 object.name,

@@ -13,6 +13,9 @@ const DEPTH_MAX: usize = 32;
 /// Most nodes of a file, with every alias counted as what it stands for.
 const NODES_MAX: usize = 20_000;
 
+/// The remedy for what YAML makes of an expression without quotes.
+pub(super) const UNQUOTED: &str = "put a text with an expression in quotes: \"{{ .. }}\"";
+
 /// A value in a file.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
@@ -50,6 +53,13 @@ impl Node {
         }
     }
 
+    /// What to do about an expression without quotes, which YAML takes for a mapping in a mapping.
+    pub(super) fn unquoted(&self) -> Option<&'static str> {
+        let Value::Map(entries) = &self.value else { return None };
+        let is_mapping = |key: &Node| matches!(key.value, Value::Map(_));
+        entries.iter().any(|(key, _)| is_mapping(key)).then_some(UNQUOTED)
+    }
+
     fn nodes(&self) -> usize {
         match &self.value {
             Value::Scalar(_) => 1,
@@ -82,7 +92,10 @@ pub(super) fn read(source: &Source<'_>) -> Option<Node> {
         Err(Stop::Scan(error)) => {
             let at = error.marker();
             let mark = Mark { line: at.line(), column: at.col() + 1, width: 1 };
-            source.fault(mark, Code::Yaml, format!("this is not YAML: {}", error.info()));
+            let line = source.text().lines().nth(at.line().saturating_sub(1)).unwrap_or_default();
+            let help = line.contains("{{").then_some(UNQUOTED);
+            let message = format!("this is not YAML: {}", error.info());
+            source.fault_with(mark, Code::Yaml, message, help);
             None
         }
         Err(Stop::Fault(mark, message)) => {

@@ -21,11 +21,13 @@ pub(super) struct Source<'a> {
     file: &'a str,
     text: &'a str,
     faults: RefCell<Vec<Fault>>,
+    /// Lines that no fault may show.
+    unshown: RefCell<Vec<usize>>,
 }
 
 impl<'a> Source<'a> {
     pub(super) fn new(file: &'a str, text: &'a str) -> Self {
-        Self { file, text, faults: RefCell::default() }
+        Self { file, text, faults: RefCell::default(), unshown: RefCell::default() }
     }
 
     pub(super) fn file(&self) -> &'a str {
@@ -60,8 +62,8 @@ impl<'a> Source<'a> {
         message: impl Into<String>,
         help: Option<impl Into<String>>,
     ) {
-        let fault = self.at(mark, code, message.into(), help.map(Into::into));
-        self.faults.borrow_mut().push(Fault { source: None, ..fault });
+        self.unshown.borrow_mut().push(mark.line);
+        self.add(mark, code, message.into(), help.map(Into::into));
     }
 
     fn add(&self, mark: Mark, code: Code, message: String, help: Option<String>) {
@@ -107,6 +109,11 @@ impl<'a> Source<'a> {
     }
 
     pub(super) fn into_faults(self) -> Vec<Fault> {
-        self.faults.into_inner()
+        let unshown = self.unshown.into_inner();
+        let mut faults = self.faults.into_inner();
+        for fault in faults.iter_mut().filter(|fault| unshown.contains(&fault.line)) {
+            fault.source = None;
+        }
+        faults
     }
 }

@@ -46,7 +46,7 @@ pub(super) fn text<'n>(source: &Source<'_>, node: &'n Node, expected: &str) -> O
     let help = match &node.value {
         Value::Scalar(Scalar::Number(number)) => Some(format!("put it in quotes: \"{number}\"")),
         Value::Scalar(Scalar::Bool(value)) => Some(format!("put it in quotes: \"{value}\"")),
-        _ => None,
+        _ => node.unquoted().map(str::to_owned),
     };
     let message = format!("expected {expected}, found {}", node.kind());
     source.fault_with(node.mark, Code::Type, message, help);
