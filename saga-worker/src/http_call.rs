@@ -1,27 +1,16 @@
-//! One call to a participant over HTTP: the request, and what its answer means.
+//! One call to a participant over HTTP: the request, and the one place where it is sent.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{Method, Url};
 use saga_core::{BoxFuture, Call, Failure, Op, Payload, StepContext, TransientCause};
-use saga_participant::{Problem, headers};
+use saga_participant::headers;
 use serde::Serialize;
-use serde_json::value::RawValue;
 
-/// Default for the largest answer read from a participant, in bytes. Larger ones leave the outcome unknown.
-const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-/// Delay when a participant says "not yet" without saying when.
-const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
-/// The statuses that reject, where nothing else is said.
-const REJECTED_DEFAULT: [u16; 2] = [409, 422];
-/// What stands in an answer in the place of a secret.
-const MASK: &[u8] = b"***";
-/// Shorter secrets are not looked for in answers: they would be found by chance.
-const MASKED_BYTES_MIN: usize = 4;
+use crate::http_answer::{Answers, describe};
 
 /// A call to an endpoint of a participant, made by [`HttpParticipant::call`].
 ///
@@ -47,13 +36,6 @@ pub struct HttpCall {
     method: Method,
     answers: Answers,
     mapping: Option<Arc<dyn MapRequest>>,
-}
-
-/// How the answers to a call are read.
-#[derive(Clone)]
-struct Answers {
-    rejected: Arc<[u16]>,
-    bytes_max: usize,
 }
 
 /// Changes the request of the participant protocol into the one that a participant understands.
@@ -135,7 +117,7 @@ impl HttpCall {
             base: base.into(),
             url,
             method: Method::POST,
-            answers: Answers { rejected: REJECTED_DEFAULT.into(), bytes_max: ANSWER_BYTES_MAX },
+            answers: Answers::default(),
             mapping: None,
         })
     }
@@ -267,115 +249,4 @@ fn op(op: Op) -> saga_participant::Op {
         Op::Action => saga_participant::Op::Action,
         Op::Compensation => saga_participant::Op::Compensation,
     }
-}
-
-impl Answers {
-    /// What an answer means; see the table in [`saga_participant`].
-    async fn read(&self, response: Response, secrets: &[String]) -> Result<Payload, Failure> {
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = masked(self.body(response).await?, secrets);
-        match status {
-            status if status.is_success() => output(&body),
-            status if self.rejected.contains(&status.as_u16()) => {
-                Err(rejection(status, &headers, &body))
-            }
-            StatusCode::TOO_EARLY
-            | StatusCode::TOO_MANY_REQUESTS
-            | StatusCode::SERVICE_UNAVAILABLE => {
-                let after = retry_after(&headers).unwrap_or(RETRY_AFTER_DEFAULT);
-                Err(Failure::not_yet(after, explain(status, &body)))
-            }
-            _ => Err(Failure::transient(explain(status, &body))),
-        }
-    }
-
-    async fn body(&self, mut response: Response) -> Result<Vec<u8>, Failure> {
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(describe)? {
-            if body.len() + chunk.len() > self.bytes_max {
-                let message = format!("the answer is longer than {} bytes", self.bytes_max);
-                return Err(Failure::transient(message));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
-    }
-}
-
-/// The body without the secrets of the request: outputs and reasons go into the log.
-fn masked(body: Vec<u8>, secrets: &[String]) -> Vec<u8> {
-    let secrets = secrets.iter().filter(|secret| secret.len() >= MASKED_BYTES_MIN);
-    secrets.fold(body, |body, secret| without(body, secret.as_bytes()))
-}
-
-fn without(body: Vec<u8>, secret: &[u8]) -> Vec<u8> {
-    let find = |from: usize| {
-        let found = body[from..].windows(secret.len()).position(|window| window == secret);
-        found.map(|at| from + at)
-    };
-    let Some(mut at) = find(0) else { return body };
-    let (mut clean, mut from) = (Vec::with_capacity(body.len()), 0);
-    loop {
-        clean.extend_from_slice(&body[from..at]);
-        clean.extend_from_slice(MASK);
-        from = at + secret.len();
-        match find(from) {
-            Some(next) => at = next,
-            None => break,
-        }
-    }
-    clean.extend_from_slice(&body[from..]);
-    clean
-}
-
-/// An empty body is `null`; anything that is not JSON leaves the outcome unknown.
-fn output(body: &[u8]) -> Result<Payload, Failure> {
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Payload::null());
-    }
-    let unreadable =
-        |why: String| Failure::transient(format!("processed, but its output is not JSON: {why}"));
-    let raw: &RawValue =
-        serde_json::from_slice(body).map_err(|error| unreadable(error.to_string()))?;
-    Payload::encode(raw).map_err(|error| unreadable(error.to_string()))
-}
-
-fn rejection(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
-    let recorded =
-        headers.get(headers::SAGA_BARRIER).is_some_and(|value| value == headers::RECORDED);
-    let reason = explain(status, body);
-    if recorded { Failure::rejected_for_good(reason) } else { Failure::rejected(reason) }
-}
-
-/// The problem's words, or the status and the beginning of the body.
-fn explain(status: StatusCode, body: &[u8]) -> String {
-    let problem = serde_json::from_slice::<Problem>(body).ok();
-    if let Some(reason) = problem.as_ref().and_then(Problem::reason) {
-        return reason.to_owned();
-    }
-    let text: String = String::from_utf8_lossy(body).chars().take(200).collect();
-    if text.is_empty() {
-        format!("answered {status}")
-    } else {
-        format!("answered {status}: {text}")
-    }
-}
-
-/// `Retry-After` in seconds. Its date form would need the participant's clock to be right.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(headers::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
-}
-
-/// An error with its causes, without the URL, which may carry what does not belong into a log.
-fn describe(error: reqwest::Error) -> Failure {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    Failure::transient(text)
 }

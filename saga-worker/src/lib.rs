@@ -64,6 +64,8 @@ mod entropy;
 mod executor;
 mod faults;
 #[cfg(feature = "http")]
+mod http_answer;
+#[cfg(feature = "http")]
 mod http_call;
 #[cfg(feature = "http")]
 mod http_step;
