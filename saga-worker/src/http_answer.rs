@@ -73,7 +73,12 @@ impl Answers {
 /// The body without the secrets of the request: outputs and reasons go into the log.
 fn masked(body: Vec<u8>, secrets: &[String]) -> Vec<u8> {
     let secrets = secrets.iter().filter(|secret| secret.len() >= MASKED_BYTES_MIN);
-    secrets.fold(body, |body, secret| without(body, secret.as_bytes()))
+    secrets.fold(body, |body, secret| {
+        // As it was sent, and as JSON writes it.
+        let escaped = serde_json::to_string(secret).unwrap_or_default();
+        let escaped = escaped.get(1..escaped.len().saturating_sub(1)).unwrap_or(secret);
+        without(without(body, secret.as_bytes()), escaped.as_bytes())
+    })
 }
 
 fn without(body: Vec<u8>, secret: &[u8]) -> Vec<u8> {

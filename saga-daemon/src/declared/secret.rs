@@ -8,6 +8,8 @@ use std::sync::Arc;
 pub(super) const SCHEME: &str = "secret://";
 /// Longest name.
 const NAME_LEN_MAX: usize = 64;
+/// Shortest secret, so that it can be told from other words and masked where an answer repeats it.
+const BYTES_MIN: usize = 4;
 /// Largest secret; it has to fit into a header.
 const BYTES_MAX: u64 = 8 * 1024;
 
@@ -57,6 +59,9 @@ impl SecretSource {
         };
         let secret = found.map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
         match secret.filter(|secret| !secret.is_empty()) {
+            Some(secret) if secret.len() < BYTES_MIN => Err(format!(
+                "the secret {name} is too short: expected at least {BYTES_MIN} characters"
+            )),
             Some(secret) if secret.bytes().all(|byte| (0x20..0x7f).contains(&byte)) => Ok(secret),
             Some(_) => Err(format!("the secret {name} holds what a header cannot carry")),
             None => Err(format!(

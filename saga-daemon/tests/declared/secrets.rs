@@ -47,6 +47,7 @@ async fn a_secret_that_is_missing_is_unknown_and_can_be_mended() {
     let service = Service::start(|_| (200, Vec::new())).await;
     for (value, says) in [
         ("", "there is no secret SHOP_TOKEN: expected the variable SAGA_SECRET_SHOP_TOKEN"),
+        ("abc\n", "the secret SHOP_TOKEN is too short: expected at least 4 characters"),
         ("a\r\nX-Evil: 1", "the secret SHOP_TOKEN holds what a header cannot carry"),
     ] {
         let declared = declare(&definition(&service.url), &from_environment(value));
@@ -75,7 +76,10 @@ fn the_name_of_a_secret_is_no_path() {
 #[tokio::test]
 async fn a_secret_is_in_no_output_no_error_and_no_debug_text() {
     // A service that tells everybody what it was told, as error pages do.
-    for status in [200, 422, 500, 503] {
+    let quoted = r#"quo"ted\secret"#;
+    let cases =
+        [200, 422, 500, 503].into_iter().flat_map(|status| [(status, TOKEN), (status, quoted)]);
+    for (status, token) in cases {
         let service = Service::start(move |seen| {
             let authorization = seen.headers["authorization"].to_str().unwrap().to_owned();
             (
@@ -86,15 +90,15 @@ async fn a_secret_is_in_no_output_no_error_and_no_debug_text() {
             )
         })
         .await;
-        let options = from_environment(TOKEN);
+        let options = from_environment(token);
         let declared = declare(&definition(&service.url), &options);
         let answer = call(&declared.definition, 0, Given::default()).await;
         let shown = format!("{answer:?} {declared:?} {options:?}");
-        assert!(!shown.contains(TOKEN), "{status}: {shown}");
+        assert!(!shown.contains(token) && !shown.contains("ted\\"), "{status}: {shown}");
         assert!(shown.contains("Bearer ***"), "{status}: {shown}");
         if let Ok(output) = answer {
             assert_eq!(output.decode::<Value>().unwrap()["again"], "Bearer ***");
         }
-        assert_eq!(service.taken()[0].headers["authorization"], format!("Bearer {TOKEN}"));
+        assert_eq!(service.taken()[0].headers["authorization"], format!("Bearer {token}"));
     }
 }
