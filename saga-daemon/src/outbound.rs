@@ -94,6 +94,8 @@ pub enum Refused {
 pub struct Outbound {
     allowed: AllowHosts,
     named: BTreeSet<String>,
+    /// Whether any of them is called by https.
+    is_encrypted: bool,
     lookup: Arc<dyn Lookup>,
 }
 
@@ -109,7 +111,12 @@ impl fmt::Debug for Outbound {
 impl Outbound {
     /// A guard that lets no call pass until hosts are named.
     pub fn new(allowed: AllowHosts) -> Self {
-        Self { allowed, named: BTreeSet::new(), lookup: Arc::new(SystemLookup) }
+        Self {
+            allowed,
+            named: BTreeSet::new(),
+            is_encrypted: false,
+            lookup: Arc::new(SystemLookup),
+        }
     }
 
     /// Resolves names in another way than the system's.
@@ -125,6 +132,7 @@ impl Outbound {
     /// As [`Outbound::check`].
     pub fn name(&mut self, url: &Url) -> Result<(), Refused> {
         self.check(url)?;
+        self.is_encrypted |= url.scheme() == "https";
         self.named.extend(url.host_str().map(str::to_owned));
         Ok(())
     }
@@ -215,7 +223,12 @@ impl Outbound {
     /// # Errors
     /// When the system offers no certificates to trust, or the like.
     pub fn client(&self) -> reqwest::Result<reqwest::Client> {
-        HttpParticipant::client_builder().dns_resolver(Arc::new(self.clone())).build()
+        let client = HttpParticipant::client_builder().dns_resolver(Arc::new(self.clone()));
+        // Without https to call, the system's roots need not be read and parsed.
+        match self.is_encrypted {
+            true => client.build(),
+            false => client.tls_certs_only(std::iter::empty()).build(),
+        }
     }
 }
 
