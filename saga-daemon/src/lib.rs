@@ -1,6 +1,27 @@
-//! The daemon: sagas for services in any language.
+//! The saga daemon: a worker with an HTTP API, a command line and metrics, for services in any
+//! language. [`Daemon`] embeds it in a program of your own; the binary `saga-worker` is the same
+//! by itself. [`declared`] reads definitions from YAML files, and [`outbound`] guards the calls
+//! they make.
 //!
-//! [`declared`] reads definitions from YAML files, and [`outbound`] guards the calls they make.
+//! The crate stands apart from `saga-worker` so that programs that only embed a worker inherit
+//! neither an HTTP server nor SQL drivers.
 
+pub mod access;
+mod api;
+pub mod body;
+pub mod cli;
+mod config;
+mod daemon;
 pub mod declared;
+mod metrics;
+mod openapi;
 pub mod outbound;
+pub mod problem;
+mod request;
+mod routes;
+mod server;
+mod service;
+
+pub use daemon::{Daemon, DaemonBuilder, DaemonError};
+pub use metrics::Metrics;
+pub use service::Limits;

@@ -1,0 +1,59 @@
+//! Starting sagas.
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use saga_core::Payload;
+use tokio::time::timeout;
+
+use super::{saga_response, view};
+use crate::problem::{Kind, Problem};
+use crate::request::Call;
+use crate::service::App;
+
+pub(crate) async fn start(State(app): State<App>, call: Call) -> Result<Response, Problem> {
+    let wait = call.wait()?;
+    // Known elsewhere, and it would be wrong to pass it over in silence.
+    if let Some(value) = call.header("X-Saga-ID")? {
+        let expected = "no such header: the daemon gives the id; name a start by Idempotency-Key";
+        return Err(Problem::field("X-Saga-ID", value, expected));
+    }
+    let input = match call.body.as_str() {
+        "" => Payload::null(),
+        json => Payload::from_json(json)
+            .map_err(|error| Problem::new(Kind::Malformed, error.to_string()))?,
+    };
+    let mut start = app.client().start(call.part("id"), &input);
+    if let Some(key) = call.header("Idempotency-Key")? {
+        start = start.key(key);
+    }
+    if let Some(text) = call.header("X-Saga-Version")? {
+        let version = text.parse().ok().filter(|version| *version > 0);
+        let expected = "a version of the definition, from 1 on";
+        start =
+            start.version(version.ok_or_else(|| Problem::field("X-Saga-Version", text, expected))?);
+    }
+    if let Some(traceparent) = call.header("traceparent")? {
+        start = start.traceparent(traceparent);
+    }
+    let started = start.await?;
+    if let Some(wait) = wait {
+        tokio::select! {
+            biased;
+            () = app.closing().cancelled() => {}
+            // An error shows itself when the view is read.
+            _ = timeout(wait, started.verdict()) => {}
+        }
+    }
+    let view = view(&app, started.id).await?;
+    let status = match (started.created, wait.is_some() && view.status.is_alive()) {
+        (_, true) => StatusCode::ACCEPTED,
+        (true, false) => StatusCode::CREATED,
+        (false, false) => StatusCode::OK,
+    };
+    let location = HeaderValue::from_str(&format!("/v1/sagas/{}", started.id));
+    let location = location.expect("an id is visible ASCII");
+    let mut response = saga_response(status, view);
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
+}

@@ -1,0 +1,273 @@
+//! What can be said on the command line.
+
+use std::path::PathBuf;
+
+use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
+
+use super::keys;
+use crate::config::{SETTINGS, Setting};
+use crate::outbound::AllowedHost;
+
+/// Runs sagas for services in any language, and shows and commands them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "saga-worker",
+    version,
+    after_help = "Exit codes:\n  0    done; the saga was completed\n  1    failed or refused\n  2    wrong usage\n  10   after waiting: the saga was compensated\n  11   after waiting: the saga was stopped\n  12   after waiting: the saga has no verdict yet\n  69   the daemon or the store cannot be reached\n  78   faulty configuration\n  130, 143   ended at once by a second Ctrl-C or SIGTERM"
+)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Action {
+    /// Run the daemon.
+    Serve(Settings),
+    /// Start a saga.
+    Start(Start),
+    /// Show a saga.
+    Get {
+        #[command(flatten)]
+        remote: Remote,
+        /// The saga's id.
+        id: String,
+        /// Wait so long for the verdict, such as 30s.
+        #[arg(long, value_name = "DURATION")]
+        wait: Option<String>,
+    },
+    /// List sagas, newest first.
+    List(List),
+    /// Show what happened to a saga.
+    Log {
+        #[command(flatten)]
+        remote: Remote,
+        /// The saga's id.
+        id: String,
+        /// Only what came after this position.
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+        /// At most so many transitions.
+        #[arg(long, default_value_t = 500)]
+        limit: u32,
+    },
+    /// Follow a saga until its verdict.
+    Watch {
+        #[command(flatten)]
+        remote: Remote,
+        /// The saga's id.
+        id: String,
+        /// Begin after this position.
+        #[arg(long, default_value_t = 0)]
+        after: u64,
+    },
+    /// Try what failed again now, with a fresh budget of attempts.
+    Retry(Give),
+    /// Take a step, or its compensation, as settled without calling it.
+    Skip {
+        #[command(flatten)]
+        command: Give,
+        /// The step's name.
+        #[arg(long)]
+        step: String,
+        #[command(flatten)]
+        assumed: Assumed,
+    },
+    /// Force backward recovery before the pivot.
+    Compensate(Give),
+    /// Ask for backward recovery; refused once the pivot was handed out.
+    Cancel(Give),
+    /// Hand out no further call.
+    Pause(Give),
+    /// Go on after a pause.
+    Resume(Give),
+    /// Give up: the verdict lists the effects that remain.
+    Stop(Give),
+    /// Show the effective configuration of `serve` and where each value comes from.
+    Config {
+        #[command(flatten)]
+        settings: Settings,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check definitions and do nothing else; every fault is shown with its line and column.
+    Check {
+        /// Folder of the *.yaml files.
+        folder: PathBuf,
+        /// Private hosts that every definition may call, separated by commas.
+        #[arg(long, env = "SAGA_ALLOW_HOSTS", value_delimiter = ',', value_name = "HOSTS")]
+        allow_hosts: Vec<AllowedHost>,
+        /// The faults as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON Schema of the definitions, for editors.
+    Schema,
+    /// Make API keys.
+    Keys {
+        #[command(subcommand)]
+        action: keys::Action,
+    },
+    /// Print the API as an OpenAPI document.
+    Openapi,
+    /// Print completions for a shell.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Which daemon is asked, and how its answer is shown.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Remote {
+    /// Address of the daemon.
+    #[arg(long, env = "SAGA_URL", default_value = "http://127.0.0.1:7878")]
+    pub(super) url: String,
+    /// API key, sk_<id>_<secret>. Better in the environment than on the command line.
+    #[arg(long, env = "SAGA_API_KEY", hide_env_values = true)]
+    pub(super) api_key: Option<String>,
+    /// Show JSON as the API gives it.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Start {
+    #[command(flatten)]
+    pub(super) remote: Remote,
+    /// The definition's name.
+    pub(super) name: String,
+    /// Its input as JSON; `@path` reads a file, `-` standard input.
+    #[arg(default_value = "null")]
+    pub(super) input: String,
+    /// Idempotency key: repeating the start with it gives the same saga.
+    #[arg(long)]
+    pub(super) key: Option<String>,
+    /// Wait so long for the verdict, such as 30s.
+    #[arg(long, value_name = "DURATION")]
+    pub(super) wait: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    pub(super) remote: Remote,
+    /// Only these statuses, separated by commas.
+    #[arg(long)]
+    pub(super) status: Option<String>,
+    /// Only this definition.
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// Only this idempotency key.
+    #[arg(long)]
+    pub(super) key: Option<String>,
+    /// Only those before this saga.
+    #[arg(long, value_name = "ID")]
+    pub(super) before: Option<String>,
+    /// At most so many.
+    #[arg(long)]
+    pub(super) limit: Option<u32>,
+}
+
+/// A command to a saga.
+#[derive(Debug, Args)]
+pub(super) struct Give {
+    #[command(flatten)]
+    pub(super) remote: Remote,
+    /// The saga's id.
+    pub(super) id: String,
+    /// Why; it is kept in the log.
+    #[arg(long)]
+    pub(super) reason: String,
+    /// Who asks. Default: the name of this account.
+    #[arg(long, env = "USER")]
+    pub(super) actor: Option<String>,
+    /// Repeating the command with this request id has no further effect.
+    #[arg(long)]
+    pub(super) request_id: Option<String>,
+    /// Only if the saga still stands at this log position.
+    #[arg(long, value_name = "SEQ")]
+    pub(super) if_seq: Option<u64>,
+}
+
+/// What a skipped call is taken to have done.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(super) struct Assumed {
+    /// The action happened, with this output as JSON.
+    #[arg(long, value_name = "OUTPUT")]
+    pub(super) processed: Option<String>,
+    /// The action had and will have no effect.
+    #[arg(long)]
+    pub(super) no_effect: bool,
+    /// The compensation has been done by other means.
+    #[arg(long)]
+    pub(super) compensated: bool,
+    /// The compensation is left out and the effect remains.
+    #[arg(long)]
+    pub(super) effect_remains: bool,
+}
+
+/// The flags of `serve`, made from the table of settings.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settings {
+    pub(super) file: Option<PathBuf>,
+    pub(super) flags: Vec<(&'static Setting, String)>,
+}
+
+impl Args for Settings {
+    fn augment_args(command: Command) -> Command {
+        let file = Arg::new("config").long("config").value_name("PATH");
+        let file = file.help("TOML file of the settings below [env: SAGA_CONFIG]");
+        let file = file.value_parser(clap::value_parser!(PathBuf));
+        SETTINGS.iter().fold(command.arg(file), |command, setting| {
+            let fallback = match setting.default {
+                "" => String::new(),
+                default => format!(" [default: {default}]"),
+            };
+            let help = format!("{}{fallback} [env: {}]", setting.about, setting.variable());
+            let argument = Arg::new(setting.key).long(setting.flag()).help(help);
+            command.arg(
+                match setting.form {
+                    "BOOL" => {
+                        argument.num_args(0..=1).default_missing_value("true").require_equals(true)
+                    }
+                    _ => argument,
+                }
+                .value_name(setting.form),
+            )
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for Settings {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let given = |setting: &'static Setting| {
+            Some((setting, matches.get_one::<String>(setting.key)?.clone()))
+        };
+        let file = matches.get_one::<PathBuf>("config").cloned();
+        Ok(Self { file, flags: SETTINGS.iter().filter_map(given).collect() })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

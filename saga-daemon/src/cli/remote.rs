@@ -1,0 +1,198 @@
+//! Asking a daemon.
+
+use std::io::Read as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::arguments::{Assumed, Give, List, Remote, Start};
+use super::{Code, Stop, by_verdict, show};
+use crate::body::{CommandBody, CommandResultBody, ListBody, LogBody, SagaBody};
+use crate::problem::ProblemBody;
+
+/// Longer than any wait that the API allows.
+const ANSWER_WITHIN: Duration = Duration::from_secs(90);
+
+/// A request to a daemon, below its address.
+pub(super) fn request(
+    remote: &Remote,
+    method: Method,
+    path: &[&str],
+) -> Result<RequestBuilder, Stop> {
+    // Only the first installation in a process counts.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let no_url = |why: &str| {
+        Stop::failed(format!(
+            "--url {:?} {why}: expected one such as http://127.0.0.1:7878",
+            remote.url
+        ))
+    };
+    let mut url =
+        Url::parse(&remote.url).map_err(|error| no_url(&format!("is no URL ({error})")))?;
+    url.path_segments_mut().map_err(|()| no_url("has no path"))?.pop_if_empty().extend(path);
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
+    let client = client.connect_timeout(Duration::from_secs(5)).build().map_err(Stop::failed)?;
+    let request = client.request(method, url);
+    Ok(match &remote.api_key {
+        Some(key) => request.bearer_auth(key),
+        None => request,
+    })
+}
+
+/// Sends a request; a problem becomes the reason why the command failed.
+pub(super) async fn send(request: RequestBuilder) -> Result<reqwest::Response, Stop> {
+    let response = request.send().await.map_err(|error| unreachable(&error))?;
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let status = response.status();
+    let text = response.text().await.map_err(|error| unreachable(&error))?;
+    let said = match serde_json::from_str::<ProblemBody>(&text) {
+        Ok(problem) => format!("{}: {}", problem.title, problem.detail),
+        Err(_) => format!("the daemon answered {status}"),
+    };
+    let code = match status {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => Code::Unavailable,
+        _ => Code::Failed,
+    };
+    Err(Stop { code, message: said })
+}
+
+pub(super) fn unreachable(error: &reqwest::Error) -> Stop {
+    let url = error.url().map(|url| url.origin().ascii_serialization()).unwrap_or_default();
+    let cause = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source()).last();
+    let cause = cause.map(ToString::to_string).unwrap_or_default();
+    Stop::unavailable(format!("no answer from {url}: {cause}; is the daemon running? (--url)"))
+}
+
+async fn body<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, Stop> {
+    let text = send(request.timeout(ANSWER_WITHIN)).await?.text().await;
+    let text = text.map_err(|error| unreachable(&error))?;
+    serde_json::from_str(&text)
+        .map_err(|error| Stop::failed(format!("the daemon answered in an unknown form: {error}")))
+}
+
+pub(super) async fn start(start: &Start) -> Result<ExitCode, Stop> {
+    let input = read_input(&start.input)?;
+    let mut request = request(&start.remote, Method::POST, &["v1", "sagas", &start.name])?;
+    if let Some(key) = &start.key {
+        request = request.header("Idempotency-Key", key);
+    }
+    if let Some(wait) = &start.wait {
+        request = request.query(&[("wait", wait)]);
+    }
+    let request = request.header("Content-Type", "application/json").body(input);
+    saga(&start.remote, body(request).await?, start.wait.is_some())
+}
+
+fn read_input(input: &str) -> Result<String, Stop> {
+    let read =
+        |error: std::io::Error| Stop::failed(format!("cannot read the input {input}: {error}"));
+    match (input, input.strip_prefix('@')) {
+        ("-", _) => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).map_err(read)?;
+            Ok(text)
+        }
+        (_, Some(path)) => std::fs::read_to_string(path).map_err(read),
+        _ => Ok(input.to_owned()),
+    }
+}
+
+pub(super) async fn get(remote: &Remote, id: &str, wait: Option<&str>) -> Result<ExitCode, Stop> {
+    let mut request = request(remote, Method::GET, &["v1", "sagas", id])?;
+    if let Some(wait) = wait {
+        request = request.query(&[("wait", wait)]);
+    }
+    saga(remote, body(request).await?, wait.is_some())
+}
+
+fn saga(remote: &Remote, view: SagaBody, waited: bool) -> Result<ExitCode, Stop> {
+    print(remote, &view, show::saga)?;
+    Ok(if waited { by_verdict(view.status) } else { ExitCode::SUCCESS })
+}
+
+pub(super) async fn list(list: &List) -> Result<ExitCode, Stop> {
+    let limit = list.limit.map(|limit| limit.to_string());
+    let filters = [
+        ("status", &list.status),
+        ("name", &list.name),
+        ("key", &list.key),
+        ("before", &list.before),
+        ("limit", &limit),
+    ];
+    let filters: Vec<_> =
+        filters.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).collect();
+    let request = request(&list.remote, Method::GET, &["v1", "sagas"])?.query(&filters);
+    print(&list.remote, &body::<ListBody>(request).await?, show::list)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn log(
+    remote: &Remote,
+    id: &str,
+    after: u64,
+    limit: u32,
+) -> Result<ExitCode, Stop> {
+    let page = [("after", after.to_string()), ("limit", limit.to_string())];
+    let request = request(remote, Method::GET, &["v1", "sagas", id, "log"])?.query(&page);
+    print(remote, &body::<LogBody>(request).await?, show::log)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn command(verb: &str, give: &Give) -> Result<ExitCode, Stop> {
+    send_command(verb, give, CommandBody::default()).await
+}
+
+pub(super) async fn skip(give: &Give, step: &str, assumed: &Assumed) -> Result<ExitCode, Stop> {
+    let word = [
+        (assumed.no_effect, "no_effect"),
+        (assumed.compensated, "compensated"),
+        (assumed.effect_remains, "effect_remains"),
+    ];
+    let word = word.into_iter().find_map(|(said, word)| said.then_some(word));
+    let assume = match (&assumed.processed, word) {
+        (Some(output), _) => {
+            let output: Value = serde_json::from_str(output).map_err(|error| {
+                Stop::failed(format!("--processed {output:?} is not JSON: {error}"))
+            })?;
+            json!({ "processed": output })
+        }
+        (None, word) => json!(word),
+    };
+    let body =
+        CommandBody { step: Some(step.to_owned()), assume: Some(assume), ..CommandBody::default() };
+    send_command("skip", give, body).await
+}
+
+async fn send_command(verb: &str, give: &Give, rest: CommandBody) -> Result<ExitCode, Stop> {
+    let said = CommandBody { reason: give.reason.clone(), actor: give.actor.clone(), ..rest };
+    let mut request =
+        request(&give.remote, Method::POST, &["v1", "sagas", &give.id, verb])?.json(&said);
+    if let Some(request_id) = &give.request_id {
+        request = request.header("Idempotency-Key", request_id);
+    }
+    if let Some(seq) = give.if_seq {
+        request = request.header("If-Match", format!("\"{seq}\""));
+    }
+    let result: CommandResultBody = body(request).await?;
+    print(&give.remote, &result, show::command)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print<T: Serialize>(
+    remote: &Remote,
+    body: &T,
+    words: impl Fn(&T) -> String,
+) -> Result<(), Stop> {
+    if remote.json {
+        println!("{}", serde_json::to_string_pretty(body).map_err(Stop::failed)?);
+    } else {
+        print!("{}", words(body));
+    }
+    Ok(())
+}

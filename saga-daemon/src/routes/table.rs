@@ -1,0 +1,381 @@
+//! Every route of the daemon.
+
+use axum::routing::{MethodRouter, get, post};
+
+use super::{Access, Answer, Body, Content, Parameter, Place, Route, Verb};
+use crate::access::Role;
+use crate::api;
+use crate::api::command::Verb as Command;
+use crate::problem::Kind;
+use crate::service::App;
+
+const fn path(name: &'static str, about: &'static str) -> Parameter {
+    Parameter { place: Place::Path, name, about }
+}
+
+const fn query(name: &'static str, about: &'static str) -> Parameter {
+    Parameter { place: Place::Query, name, about }
+}
+
+const fn header(name: &'static str, about: &'static str) -> Parameter {
+    Parameter { place: Place::Header, name, about }
+}
+
+const ID: Parameter = path("id", "The saga's id, a UUID.");
+const LIMIT: Parameter = query("limit", "Size of the page, from 1 to 500. Default 100.");
+
+const fn json(status: u16, schema: &'static str, about: &'static str) -> Answer {
+    Answer { status, about, content: Content::Schema(schema) }
+}
+
+const fn text(media_type: &'static str, about: &'static str) -> Answer {
+    Answer { status: 200, about, content: Content::Text(media_type) }
+}
+
+const fn nothing(status: u16, about: &'static str) -> Answer {
+    Answer { status, about, content: Content::Nothing }
+}
+
+/// A route to read from.
+const fn read(
+    access: Access,
+    path: &'static str,
+    operation: &'static str,
+    summary: &'static str,
+    answers: &'static [Answer],
+    handler: fn() -> MethodRouter<App>,
+) -> Route {
+    Route {
+        verb: Verb::Get,
+        path,
+        access,
+        operation,
+        summary,
+        parameters: &[],
+        body: None,
+        answers,
+        problems: &[],
+        handler,
+    }
+}
+
+const COMMAND_PARAMETERS: &[Parameter] = &[
+    ID,
+    header(
+        "Idempotency-Key",
+        "The command's request id, 1 to 255 bytes: repeating it has no further effect. Made up, and told in the answer, if it is left out.",
+    ),
+    header(
+        "If-Match",
+        "Only if the saga still stands where this entity tag says, compared when the command is handed in. A command repeated under its request id is not refused for it.",
+    ),
+];
+const COMMAND_ANSWERS: &[Answer] = &[
+    json(200, "CommandResult", "Carried out."),
+    json(202, "CommandResult", "On record; no worker has taken it up yet."),
+];
+
+/// A command to a saga; they differ in their names and words alone.
+const fn command(
+    path: &'static str,
+    operation: &'static str,
+    summary: &'static str,
+    handler: fn() -> MethodRouter<App>,
+) -> Route {
+    Route {
+        verb: Verb::Post,
+        path,
+        access: Access::From(Role::Operator),
+        operation,
+        summary,
+        parameters: COMMAND_PARAMETERS,
+        body: Some(Body::Schema("Command")),
+        answers: COMMAND_ANSWERS,
+        problems: &[
+            Kind::SagaNotFound,
+            Kind::Refused,
+            Kind::KeyConflict,
+            Kind::Changed,
+            Kind::Unreadable,
+            Kind::StoreUnavailable,
+        ],
+        handler,
+    }
+}
+
+macro_rules! gives {
+    ($command:ident) => {
+        || post(|app, call| api::command::give(app, call, Command::$command))
+    };
+}
+
+const VIEWER: Access = Access::From(Role::Viewer);
+const STORE: &[Kind] = &[Kind::StoreUnavailable];
+const ONE_SAGA: &[Kind] = &[Kind::SagaNotFound, Kind::Unreadable, Kind::StoreUnavailable];
+
+/// Every route. The router, the documents and the tests are made from it.
+pub(crate) const ROUTES: &[Route] = &[
+    Route {
+        verb: Verb::Post,
+        path: "/v1/sagas/{id}",
+        access: Access::From(Role::Starter),
+        operation: "start",
+        summary: "Starts a saga of a definition. The body is its input.",
+        parameters: &[
+            path("id", "The definition's name."),
+            query(
+                "wait",
+                "How long to wait for the verdict, from 0s to 60s, such as 30s or 500ms.",
+            ),
+            header(
+                "Idempotency-Key",
+                "1 to 255 bytes: the same key and input give the same saga, whatever raced; another input is a conflict.",
+            ),
+            header(
+                "X-Saga-Version",
+                "The version of the definition to start on, instead of the newest. A repeated start finds its saga whatever version it names.",
+            ),
+            header("traceparent", "W3C trace context that the saga's attempts continue."),
+        ],
+        body: Some(Body::Any("The saga's input; null if the body is empty.")),
+        answers: &[
+            json(201, "Saga", "Started; after `wait`, ended too. `Location` says where it is."),
+            json(200, "Saga", "It had been started before under this key with this input."),
+            json(202, "Saga", "It has no verdict yet after `wait`."),
+        ],
+        problems: &[
+            Kind::DefinitionUnknown,
+            Kind::KeyConflict,
+            Kind::InvalidInput,
+            Kind::SagaNotFound,
+            Kind::Unreadable,
+            Kind::StoreUnavailable,
+        ],
+        handler: || post(api::start::start),
+    },
+    Route {
+        parameters: &[
+            query("status", "Only these statuses, separated by commas."),
+            query("name", "Only this definition."),
+            query("key", "Only this idempotency key."),
+            query("before", "The page after the one whose `next` this is."),
+            LIMIT,
+        ],
+        problems: STORE,
+        ..read(
+            VIEWER,
+            "/v1/sagas",
+            "list",
+            "Sagas, newest first, and how many there are of each status.",
+            &[json(200, "SagaList", "A page.")],
+            || get(api::show::list),
+        )
+    },
+    Route {
+        parameters: &[
+            ID,
+            query(
+                "wait",
+                "How long to wait for the verdict, or with If-None-Match for any change: from 0s to 60s.",
+            ),
+            header("If-None-Match", "The entity tag of the view that is known already."),
+        ],
+        problems: ONE_SAGA,
+        ..read(
+            VIEWER,
+            "/v1/sagas/{id}",
+            "get",
+            "A saga: where it stands, what it waits for, its steps, its verdict.",
+            &[
+                json(200, "Saga", "The saga; `ETag` is made of its log position."),
+                nothing(304, "It has not moved on."),
+            ],
+            || get(api::show::get),
+        )
+    },
+    Route {
+        parameters: &[
+            ID,
+            query("after", "Only those after this position: the `next` of the page before."),
+            LIMIT,
+        ],
+        problems: ONE_SAGA,
+        ..read(
+            VIEWER,
+            "/v1/sagas/{id}/log",
+            "log",
+            "The transitions of a saga, oldest first.",
+            &[json(200, "Log", "A page.")],
+            || get(api::show::log),
+        )
+    },
+    Route {
+        parameters: &[
+            ID,
+            query("after", "Begin after this position. Default 0: from the start."),
+            header(
+                "Last-Event-ID",
+                "The same, as a reconnecting reader says it; it comes before `after`.",
+            ),
+        ],
+        problems: &[Kind::SagaNotFound, Kind::TooManyStreams, Kind::StoreUnavailable],
+        ..read(
+            VIEWER,
+            "/v1/sagas/{id}/events",
+            "events",
+            "The transitions of a saga as server-sent events, as they become durable, without gap or repetition. The stream ends after the verdict.",
+            &[
+                text(
+                    "text/event-stream",
+                    "Events named `transition`, with the position as id and a Transition as data; one named `problem` with a Problem as data ends a stream that cannot go on.",
+                ),
+                nothing(
+                    204,
+                    "The saga has ended and there is nothing after this position: do not come back.",
+                ),
+            ],
+            || get(api::events::events),
+        )
+    },
+    command(
+        "/v1/sagas/{id}/retry",
+        "retry",
+        "Tries what failed again now, with a fresh budget of attempts.",
+        gives!(Retry),
+    ),
+    command(
+        "/v1/sagas/{id}/skip",
+        "skip",
+        "Takes a step, or the compensation of a step, as settled without calling it.",
+        gives!(Skip),
+    ),
+    command(
+        "/v1/sagas/{id}/compensate",
+        "compensate",
+        "Forces backward recovery before the pivot.",
+        gives!(Compensate),
+    ),
+    command(
+        "/v1/sagas/{id}/cancel",
+        "cancel",
+        "Asks for backward recovery; refused once the pivot was handed out.",
+        gives!(Cancel),
+    ),
+    command("/v1/sagas/{id}/pause", "pause", "Hands out no further call.", gives!(Pause)),
+    command("/v1/sagas/{id}/resume", "resume", "Goes on after a pause.", gives!(Resume)),
+    command(
+        "/v1/sagas/{id}/stop",
+        "stop",
+        "Gives up: the verdict lists the effects that remain.",
+        gives!(Stop),
+    ),
+    Route {
+        problems: STORE,
+        ..read(
+            VIEWER,
+            "/v1/definitions",
+            "definitions",
+            "The definitions that living workers know.",
+            &[json(200, "DefinitionList", "By name and version.")],
+            || get(api::engine::definitions),
+        )
+    },
+    Route {
+        problems: STORE,
+        ..read(
+            VIEWER,
+            "/v1/workers",
+            "workers",
+            "The workers on the same store and the definitions they know.",
+            &[json(200, "WorkerList", "All workers on record.")],
+            || get(api::engine::workers),
+        )
+    },
+    read(
+        VIEWER,
+        "/v1/breakers",
+        "breakers",
+        "The breakers of this daemon's worker.",
+        &[json(200, "BreakerList", "One per participant and direction.")],
+        || get(api::engine::breakers),
+    ),
+    read(
+        Access::Public,
+        "/healthz",
+        "healthz",
+        "Whether the process is alive.",
+        &[json(200, "Health", "It is.")],
+        || get(api::engine::healthz),
+    ),
+    Route {
+        problems: &[Kind::NotReady],
+        ..read(
+            Access::Public,
+            "/readyz",
+            "readyz",
+            "Whether requests should come here: the store answers, and no drain has begun.",
+            &[json(200, "Health", "They should.")],
+            || get(api::engine::readyz),
+        )
+    },
+    Route {
+        problems: STORE,
+        ..read(
+            VIEWER,
+            "/metrics",
+            "metrics",
+            "Metrics as Prometheus reads them.",
+            &[text("text/plain", "Counters, gauges and histograms.")],
+            || get(api::engine::metrics),
+        )
+    },
+    read(
+        Access::Public,
+        "/openapi.json",
+        "openapi",
+        "This API as an OpenAPI 3.1 document.",
+        &[Answer { status: 200, about: "The document.", content: Content::Json }],
+        || get(api::docs::openapi),
+    ),
+    read(
+        Access::Public,
+        "/docs",
+        "docs",
+        "This API for people.",
+        &[text("text/html", "A page that needs no network.")],
+        || get(api::docs::docs),
+    ),
+];
+
+/// The methods that a path knows; `None` where there is no route.
+pub(crate) fn allowed(path: &str) -> Option<&'static str> {
+    let knows = |verb| ROUTES.iter().any(|route| route.verb == verb && fits(route.path, path));
+    match (knows(Verb::Get), knows(Verb::Post)) {
+        (true, true) => Some("GET, HEAD, POST"),
+        (true, false) => Some("GET, HEAD"),
+        (false, true) => Some("POST"),
+        (false, false) => None,
+    }
+}
+
+fn fits(pattern: &str, path: &str) -> bool {
+    let one = |(pattern, part): (&str, &str)| match pattern.starts_with('{') {
+        true => !part.is_empty(),
+        false => pattern == part,
+    };
+    pattern.split('/').count() == path.split('/').count()
+        && pattern.split('/').zip(path.split('/')).all(one)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_methods_of_a_path_are_those_of_all_its_routes() {
+        assert_eq!(allowed("/v1/sagas/x"), Some("GET, HEAD, POST"));
+        assert_eq!(allowed("/v1/sagas/x/stop"), Some("POST"));
+        assert_eq!(allowed("/healthz"), Some("GET, HEAD"));
+        assert_eq!(allowed("/nothing"), None);
+    }
+}

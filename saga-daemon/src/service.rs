@@ -1,0 +1,200 @@
+//! What all requests share.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use saga_core::{DefinitionRef, DefinitionSpec};
+use saga_worker::{BreakerView, Client, Worker};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::{ApiKeys, Principal, Role};
+use crate::metrics::Metrics;
+use crate::problem::{Kind, Problem};
+
+/// The bounds of the HTTP side.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Largest body, in bytes. Default 1 MiB.
+    pub body_bytes_max: usize,
+    /// How long a body may take to arrive. Default 10 s.
+    pub body_within: Duration,
+    /// How long the head of a request may take to arrive, and so how long a connection may rest
+    /// between two. Default 30 s: clients that keep connections expect some rest.
+    pub head_within: Duration,
+    /// How long a request may take, beside the wait it asks for. Default 40 s, a little more than
+    /// a command is waited for.
+    pub request_within: Duration,
+    /// Most connections at a time; further ones wait to be accepted. Default 4096.
+    pub connections_max: usize,
+    /// Most event streams at a time. Default 2048.
+    pub streams_max: usize,
+    /// How often a silent stream shows that it is alive. Default 15 s.
+    pub heartbeat: Duration,
+    /// How long connections may take to come to an end after the drain. Default 5 s.
+    pub close_within: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 1024 * 1024,
+            body_within: Duration::from_secs(10),
+            head_within: Duration::from_secs(30),
+            request_within: Duration::from_secs(40),
+            connections_max: 4096,
+            streams_max: 2048,
+            heartbeat: Duration::from_secs(15),
+            close_within: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What the handlers work with. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) client: Client,
+    /// Taken out when the drain begins.
+    pub(crate) worker: Mutex<Option<Worker>>,
+    pub(crate) keys: ApiKeys,
+    /// Further host names that requests may be made to.
+    pub(crate) hosts: Vec<String>,
+    pub(crate) limits: Limits,
+    pub(crate) metrics: Option<Metrics>,
+    /// Where the daemon listens; decides which hosts it answers for.
+    pub(crate) address: SocketAddr,
+    /// Places for event streams.
+    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) ready: AtomicBool,
+    /// Fires when streams and waits have to end.
+    pub(crate) closing: CancellationToken,
+    /// Definitions are small and never change once on record.
+    pub(crate) specs: Mutex<BTreeMap<DefinitionRef, Arc<DefinitionSpec>>>,
+}
+
+impl App {
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.0.client
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    pub(crate) fn metrics(&self) -> Option<&Metrics> {
+        self.0.metrics.as_ref()
+    }
+
+    pub(crate) fn closing(&self) -> &CancellationToken {
+        &self.0.closing
+    }
+
+    pub(crate) fn streams(&self) -> &Arc<Semaphore> {
+        &self.0.streams
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.0.ready.load(Ordering::SeqCst)
+    }
+
+    /// From now on `/readyz` says that requests should go elsewhere.
+    pub(crate) fn unready(&self) {
+        self.0.ready.store(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn breakers(&self) -> Vec<BreakerView> {
+        let worker = self.0.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        worker.as_ref().map(Worker::breakers).unwrap_or_default()
+    }
+
+    pub(crate) fn take_worker(&self) -> Option<Worker> {
+        self.0.worker.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// A definition as it is on record.
+    pub(crate) async fn spec(
+        &self,
+        definition: &DefinitionRef,
+    ) -> Result<Option<Arc<DefinitionSpec>>, Problem> {
+        let specs = || self.0.specs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = specs().get(definition).cloned() {
+            return Ok(Some(known));
+        }
+        let store = self.client().store();
+        let stored = store.definition(&definition.name, definition.version).await?;
+        let spec = stored.filter(|spec| spec.reference() == *definition).map(Arc::new);
+        if let Some(spec) = &spec {
+            specs().insert(definition.clone(), spec.clone());
+        }
+        Ok(spec)
+    }
+
+    /// Who makes a request that shows this key.
+    pub(crate) fn principal(&self, bearer: Option<&str>) -> Result<Principal, Problem> {
+        let keys = &self.0.keys;
+        if keys.is_empty() {
+            return Ok(Principal { key: None, role: Role::Admin });
+        }
+        let refused = |why: &str| {
+            let expected =
+                "expected `Authorization: Bearer sk_<id>_<secret>` with a key that is valid here";
+            Problem::new(Kind::Unauthenticated, format!("{why}: {expected}"))
+                .with_header(axum::http::header::WWW_AUTHENTICATE, BEARER)
+        };
+        let bearer = bearer.ok_or_else(|| refused("the request shows no API key"))?;
+        keys.recognise(bearer).ok_or_else(|| refused("the API key is not one of those known here"))
+    }
+
+    /// Whether the daemon answers for this host. On loopback only names of this machine are, so
+    /// that no page of another site can reach it by a name of its own.
+    pub(crate) fn answers_for(&self, host: Option<&str>) -> bool {
+        let name = host.map(host_name).unwrap_or_default();
+        let listed = self.0.hosts.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let ours = name.eq_ignore_ascii_case("localhost")
+            || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        let anybody = !self.0.address.ip().is_loopback() && self.0.hosts.is_empty();
+        listed || ours || anybody
+    }
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("address", &self.0.address).finish_non_exhaustive()
+    }
+}
+
+const BEARER: axum::http::HeaderValue = axum::http::HeaderValue::from_static("Bearer");
+
+/// A host without its port and brackets.
+fn host_name(host: &str) -> &str {
+    match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_told_from_its_port() {
+        for (host, name) in [
+            ("localhost:7878", "localhost"),
+            ("[::1]:80", "::1"),
+            ("127.0.0.1", "127.0.0.1"),
+            ("", ""),
+        ] {
+            assert_eq!(host_name(host), name);
+        }
+    }
+}

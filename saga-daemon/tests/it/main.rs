@@ -1,0 +1,13 @@
+//! The daemon over real HTTP on loopback.
+
+#![allow(clippy::unwrap_used, reason = "in a test a failed unwrap is a failed test")]
+
+mod commands;
+mod documents;
+mod drain;
+mod events;
+mod hostile;
+mod process;
+mod roles;
+mod sagas;
+mod support;
