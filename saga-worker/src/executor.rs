@@ -12,7 +12,6 @@ mod takeover;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::FutureExt as _;
 use saga_core::store::{Append, CommandAnswer};
 use saga_core::{
     Assume, CallResult, Command, CommandAction, Definition, Event, Failure, HandleError,
@@ -43,8 +42,6 @@ pub(crate) struct Executor {
     at: Timestamp,
     driven: Driven,
     calls: JoinSet<Answered>,
-    /// Calls that were answered as soon as they were made.
-    answered_at_once: Vec<Answered>,
     /// The cancellation of each call in flight.
     flying: BTreeMap<PlannedCall, CancellationToken>,
     /// Answers to commands, given once what they rest on is durable.
@@ -112,7 +109,6 @@ impl Executor {
             epoch,
             driven,
             calls: JoinSet::new(),
-            answered_at_once: Vec::new(),
             flying: BTreeMap::new(),
             replies: Vec::new(),
             unconfirmed: None,
@@ -198,13 +194,7 @@ impl Executor {
             let attempt = self.attempt(call, cancel.clone());
             self.driven.calls.begin(call, self.saga.spec().name_of(call.step));
             self.flying.insert(call, cancel);
-            let mut made =
-                Box::pin(async move { Answered { call, pass, outcome: attempt.make().await } });
-            // A call that need not wait needs no task of its own, and nobody to wake.
-            match made.as_mut().now_or_never() {
-                Some(answered) => self.answered_at_once.push(answered),
-                None => drop(self.calls.spawn(made)),
-            }
+            self.calls.spawn(async move { Answered { call, pass, outcome: attempt.make().await } });
         }
     }
 
@@ -220,13 +210,6 @@ impl Executor {
 
     /// Waits for whatever comes first, and tells the machine.
     async fn wait(&mut self, until: Option<Timestamp>) -> Result<Vec<Event>, Halt> {
-        if !self.answered_at_once.is_empty() && !self.tenure.holds() {
-            // The process was frozen past its lease, and its heartbeat has not noticed yet.
-            return Err(Halt::LeaseLost);
-        }
-        if let Some(answered) = self.answered_at_once.pop() {
-            return self.answered(Ok(answered));
-        }
         let now = self.runtime.now();
         let (draining, drained) = (self.runtime.draining.clone(), self.runtime.drained.clone());
         let until = async {
@@ -278,7 +261,7 @@ impl Executor {
                 }
             };
             events.extend(self.saga.advance(self.at, stimulus)?);
-            next = self.answered_at_once.pop().map(Ok).or_else(|| self.calls.try_join_next());
+            next = self.calls.try_join_next();
         }
         Ok(events)
     }
@@ -363,9 +346,6 @@ impl Executor {
 
     /// The next call to come back, while there are any; those whose task died are passed over.
     async fn next_answered(&mut self) -> Option<Answered> {
-        if let Some(answered) = self.answered_at_once.pop() {
-            return Some(answered);
-        }
         while let Some(ended) = self.calls.join_next().await {
             if let Ok(answered) = ended {
                 return Some(answered);

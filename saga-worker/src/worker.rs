@@ -163,7 +163,12 @@ async fn hand_back(runtime: &Runtime, tenure: &Tenure) {
     tokio::select! {
         biased;
         () = runtime.executors.wait() => {}
-        () = tenure.keep(runtime.store.as_ref()) => await_calls_of_the_lost_lease(runtime).await,
+        () = tenure.keep(runtime.store.as_ref()) => {
+            await_calls_of_the_lost_lease(runtime).await;
+            if !runtime.calls_under_way().is_empty() {
+                return;
+            }
+        }
         blocked = blocked => {
             warn_of_blocked(&blocked);
             return tenure.lost.cancel();

@@ -73,9 +73,11 @@ impl Client {
                 SubmitOutcome::Queued => {}
             }
             let row = self.store.row(id).await?.ok_or(CommandError::NotFound { id })?;
-            if !row.summary.status.is_alive() && Instant::now() < deadline {
+            if !row.summary.status.is_alive()
+                && Instant::now() < deadline
                 // It may be what ended the saga, so the log is asked; the first answer stands.
-                answer_after_the_end(self.store.as_ref(), &row, &command).await?;
+                && answer_after_the_end(self.store.as_ref(), &row, &command).await?
+            {
                 continue;
             }
             if let Some(runtime) = self.runtime.upgrade() {

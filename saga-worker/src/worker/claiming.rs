@@ -154,7 +154,7 @@ async fn answer_if_ended(
 ) -> Result<(), StoreError> {
     match runtime.store.row(id).await? {
         Some(row) if !row.summary.status.is_alive() => {
-            answer_after_the_end(runtime.store.as_ref(), &row, command).await
+            answer_after_the_end(runtime.store.as_ref(), &row, command).await.map(drop)
         }
         _ => Ok(()),
     }

@@ -10,6 +10,9 @@ use tokio::time::sleep;
 
 use crate::support::{Logs, World};
 
+/// Seconds that nothing here should take, however busy the machine.
+const LONG: u64 = 60;
+
 /// A door on which threads, not tasks, wait.
 #[derive(Default)]
 struct Door {
@@ -33,6 +36,15 @@ impl Door {
 
     fn callers(&self) -> u32 {
         self.state.lock().unwrap().0
+    }
+}
+
+/// Opens a door in the end, also of a test that fails: the runtime waits for all its threads.
+struct OpenInTheEnd(Arc<Door>);
+
+impl Drop for OpenInTheEnd {
+    fn drop(&mut self) {
+        self.0.open();
     }
 }
 
@@ -66,7 +78,7 @@ async fn within(seconds: u64, what: &str, condition: impl AsyncFn() -> bool) {
 
 async fn start_of_block(client: &Client, door: &Door) -> Started {
     let blocked = client.start("block", &()).await.unwrap();
-    within(10, "the action is under way", async || door.callers() == 1).await;
+    within(LONG, "the action is under way", async || door.callers() == 1).await;
     blocked
 }
 
@@ -74,6 +86,7 @@ async fn start_of_block(client: &Client, door: &Door) -> Started {
 async fn a_blocked_action_keeps_only_its_own_saga_from_a_worker_that_lost_its_lease() {
     Logs::listen();
     let (world, door, elsewhere) = (World::new(), Arc::<Door>::default(), Arc::<Door>::default());
+    let _in_the_end = OpenInTheEnd(door.clone());
     elsewhere.open();
     let worker = worker(&world, &door).await;
     let blocked = start_of_block(&worker, &door).await;
@@ -83,21 +96,21 @@ async fn a_blocked_action_keeps_only_its_own_saga_from_a_worker_that_lost_its_le
         let workers = world.memory.workers().await.unwrap();
         workers.iter().any(|worker| worker.card.id != before)
     };
-    within(10, "it enlists again", enlisted).await;
+    within(LONG, "it enlists again", enlisted).await;
     let said = Logs::with(&[&blocked.id.to_string(), "press", "blocks its thread"]);
     assert_eq!(said.len(), 1, "{said:?}");
     // Everything else goes on.
     let order = worker.start("place-order", &()).await.unwrap();
-    let ended = order.verdict_within(Duration::from_secs(10)).await.unwrap();
+    let ended = order.verdict_within(Duration::from_secs(LONG)).await.unwrap();
     assert_eq!(ended, Some(Verdict::Completed));
     // Its own saga is declined, not called again beside the call that is still under way.
     let declined =
         async || !Logs::with(&[&blocked.id.to_string(), "leaving the saga to others"]).is_empty();
-    within(10, "it declines the saga", declined).await;
+    within(LONG, "it declines the saga", declined).await;
     assert_eq!(door.callers(), 1);
     // Another process may drive it.
     let other = self::worker(&world, &elsewhere).await;
-    let ended = other.verdict_within(blocked.id, Duration::from_secs(30)).await.unwrap();
+    let ended = other.verdict_within(blocked.id, Duration::from_secs(LONG)).await.unwrap();
     assert_eq!(ended, Some(Verdict::Completed));
     assert_eq!((door.callers(), elsewhere.callers()), (1, 1));
     let log = world.memory.log(blocked.id, 0, 100).await.unwrap();
@@ -109,16 +122,17 @@ async fn a_blocked_action_keeps_only_its_own_saga_from_a_worker_that_lost_its_le
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_saga_is_driven_again_once_the_call_that_blocked_has_ended() {
     let (world, door) = (World::new(), Arc::<Door>::default());
+    let _in_the_end = OpenInTheEnd(door.clone());
     let worker = worker(&world, &door).await;
     let blocked = start_of_block(&worker, &door).await;
     world.expire_leases().await;
-    within(10, "its lease is lost", async || {
+    within(LONG, "its lease is lost", async || {
         let row = world.memory.row(blocked.id).await.unwrap().unwrap();
         row.epoch > 0
     })
     .await;
     door.open();
-    let ended = blocked.verdict_within(Duration::from_secs(30)).await.unwrap();
+    let ended = blocked.verdict_within(Duration::from_secs(LONG)).await.unwrap();
     assert_eq!(ended, Some(Verdict::Completed));
     assert_eq!(door.callers(), 2, "the first came to an end before the second began");
 }
@@ -127,9 +141,10 @@ async fn a_saga_is_driven_again_once_the_call_that_blocked_has_ended() {
 async fn a_blocked_action_does_not_keep_a_worker_from_shutting_down() {
     Logs::listen();
     let (world, door) = (World::new(), Arc::<Door>::default());
+    let _in_the_end = OpenInTheEnd(door.clone());
     let worker = worker(&world, &door).await;
     let blocked = start_of_block(&worker, &door).await;
-    let drained = tokio::time::timeout(Duration::from_secs(20), worker.shutdown()).await;
+    let drained = tokio::time::timeout(Duration::from_secs(LONG), worker.shutdown()).await;
     assert!(drained.expect("it comes to an end").gave_up);
     let said = Logs::with(&[&blocked.id.to_string(), "press", "blocks its thread"]);
     assert_eq!(said.len(), 1, "{said:?}");

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use saga_core::store::{Append, Claim, Leases, SagaLog, WorkerCard};
+use saga_core::store::{Append, Claim, Inbox, Leases, SagaLog, WorkerCard};
 use saga_core::{CommandAction, LogHead, LogRow, SagaId, Status, Verdict, WaitReason, WorkerId};
 use saga_worker::CommandError;
 use tokio::time::sleep;
@@ -25,13 +25,24 @@ fn sealed(head: LogHead, epoch: u64, at: saga_core::Timestamp, body: &str) -> Lo
 
 /// A worker of another release appends a row to a saga and goes.
 async fn visit(world: &World, id: SagaId, body: &str) {
+    visit_and_leave(world, id, body, |_| {}).await;
+}
+
+/// The same, with what the state row says afterwards.
+async fn visit_and_leave(
+    world: &World,
+    id: SagaId,
+    body: &str,
+    left: impl FnOnce(&mut saga_core::store::Summary),
+) {
     let visitor = WorkerId::from_bytes([9; 16]);
     let definitions = vec![world.place_order().spec().reference()];
     let card =
         WorkerCard { id: visitor, name: "newer".to_owned(), definitions: definitions.clone() };
     world.memory.enlist(&card, Duration::from_secs(1)).await.unwrap();
     let claim = Claim { worker: visitor, definitions, limit: 1 };
-    let row = world.memory.claim(&claim).await.unwrap().remove(0);
+    let mut row = world.memory.claim(&claim).await.unwrap().remove(0);
+    left(&mut row.summary);
     let log = world.memory.log(id, 0, 100).await.unwrap();
     let last = sealed(log.last().unwrap().head(), row.epoch, row.started_at, body);
     let append = Append { id, owner: visitor, row: last, summary: row.summary, release: true };
@@ -123,4 +134,22 @@ async fn a_log_whose_last_row_the_store_cannot_read_ends_stuck_too() {
     let loads = access.calls()["load"];
     sleep(Duration::from_secs(600)).await;
     assert_eq!(access.calls()["load"], loads, "nobody tries it again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_to_a_saga_that_a_newer_release_has_ended_is_that_releases_to_answer() {
+    let world = World::new();
+    let started = order(&world.client()).await;
+    // The row may well hold the command: this release cannot tell.
+    let end = |summary: &mut saga_core::store::Summary| {
+        summary.status = Status::Stopped;
+        summary.ended_at = Some(saga_core::Timestamp::from_micros(1));
+    };
+    visit_and_leave(&world, started.id, r#"[{"moon_landed":{"step":0}}]"#, end).await;
+    let access = world.access();
+    let _older = world.builder(&access).start().await.unwrap();
+    let answer = tell(&world.client(), started.id, CommandAction::Stop).await;
+    assert!(matches!(answer, Err(CommandError::Unanswered { .. })), "{answer:?}");
+    assert_eq!(world.memory.commands(started.id).await.unwrap().len(), 1, "still open");
+    assert_eq!(access.calls().get("answer"), None, "the older worker has not answered it either");
 }

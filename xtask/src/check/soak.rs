@@ -58,6 +58,17 @@ fn faults(line: &str) -> Vec<String> {
             faults.push(format!("there was no `{fault}`"));
         }
     }
+    let ended = |status: &str| is("sagas").get(status).and_then(Value::as_u64).unwrap_or_default();
+    for status in ["completed", "compensated"] {
+        if ended(status) == 0 {
+            faults.push(format!("no saga ended `{status}`"));
+        }
+    }
+    let all =
+        is("sagas").as_object().map_or(0, |sagas| sagas.values().filter_map(Value::as_u64).sum());
+    if ended("stuck") * 5 > all {
+        faults.push(format!("{} of {all} sagas are stuck", ended("stuck")));
+    }
     for field in ["orders", "calls", "transitions"] {
         if is(field).as_u64().unwrap_or_default() == 0 {
             faults.push(format!("`{field}` should be a number but is {}", is(field)));
@@ -75,7 +86,7 @@ mod tests {
     fn well() -> Value {
         json!({
             "orders": 300, "calls": 2_000, "transitions": 3_000, "violations": 0, "findings": [],
-            "crash_points_lagging": [],
+            "crash_points_lagging": [], "sagas": {"completed": 200, "compensated": 90, "stuck": 10},
             "faults": {
                 "worker killed": 200, "worker frozen past its lease": 9, "worker drained": 12
             }
@@ -91,6 +102,8 @@ mod tests {
     fn each_thing_that_is_missing_or_was_found_is_named() {
         for (field, value, named) in [
             ("orders", json!(0), "orders"),
+            ("sagas", json!({"completed": 100, "stuck": 1}), "compensated"),
+            ("sagas", json!({"completed": 9, "compensated": 9, "stuck": 9}), "9 of 27"),
             ("violations", json!(2), "violations"),
             ("findings", json!(["S3: saga x"]), "S3: saga x"),
             ("crash_points_lagging", json!(["drain (0 of 1)"]), "drain (0 of 1)"),
