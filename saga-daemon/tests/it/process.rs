@@ -1,4 +1,4 @@
-//! The real programs: `saga-worker`, and `embed`, which is the same with steps in Rust.
+//! The real programs: `saga-worker`, and `embed_daemon`, which is the same with steps in Rust.
 
 use std::io::{BufRead as _, BufReader, Lines, Read as _, Write as _};
 use std::net::TcpStream;
@@ -18,7 +18,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_saga-worker");
 fn embed() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let folder = tests.ancestors().nth(2).unwrap();
-    folder.join("examples").join(format!("embed{}", std::env::consts::EXE_SUFFIX))
+    folder.join("examples").join(format!("embed_daemon{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// A program without the settings of whoever runs the tests.

@@ -1,7 +1,7 @@
 //! The daemon in a program of one's own: the whole command line, with steps in Rust.
 //!
 //! ```text
-//! cargo run -p saga-daemon --example embed -- serve
+//! cargo run -p saga-daemon --example embed_daemon -- serve
 //! cargo run -p saga-daemon --bin saga-worker -- start brew-tea '{"cups": 2}' --wait 10s
 //! cargo run -p saga-daemon --bin saga-worker -- start brew-tea '{"cups": 99}' --wait 10s
 //! ```
