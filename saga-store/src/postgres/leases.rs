@@ -9,7 +9,7 @@ use sqlx::Error;
 use sqlx::postgres::PgConnection;
 
 use super::PostgresStore;
-use super::lane::{ANSWER_MAX, Work};
+use super::lane::Work;
 use crate::row::{self, SagaColumns, WorkerColumns, integer, json, micros};
 
 /// A worker whose lease ran out this long ago is forgotten when another one enlists.
@@ -118,12 +118,6 @@ impl Work for Renew {
             .bind(micros(self.ttl))
             .execute(db);
         Ok(renewed.await?.rows_affected() == 1)
-    }
-
-    /// Short enough that a connection which has gone silent is replaced, and the lease renewed
-    /// over another one, while it still holds.
-    fn answer_max(&self) -> Duration {
-        (self.ttl / 6).clamp(Duration::from_millis(200), ANSWER_MAX)
     }
 }
 
