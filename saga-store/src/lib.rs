@@ -15,6 +15,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod migrations;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -27,6 +29,8 @@ use std::sync::Arc;
 use saga_core::Store;
 use saga_core::store::StoreError;
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use migrations::{PendingMigration, Upgrade};
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresOptions, PostgresStore};
 #[cfg(feature = "sqlite")]
@@ -41,16 +45,88 @@ pub use sqlite::{SqliteOptions, SqliteStore};
 /// [`StoreError::Unusable`] when the URL or the database is not one this release can use, and
 /// [`StoreError::Unavailable`] when trying again may help; both say what to do about it.
 pub async fn connect(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+    connect_with(url, Upgrade::Allowed).await
+}
+
+/// As [`connect`], where `upgrade` says whether the schema may be created or changed.
+///
+/// # Errors
+/// As [`connect`], and [`StoreError::Unusable`] when the schema would have to be changed and must
+/// not be.
+pub async fn connect_with(url: &str, upgrade: Upgrade) -> Result<Arc<dyn Store>, StoreError> {
+    match Named::by(url)? {
+        #[cfg(feature = "sqlite")]
+        Named::Sqlite(options) => Ok(Arc::new(SqliteStore::open(options.upgrade(upgrade)).await?)),
+        #[cfg(feature = "postgres")]
+        Named::Postgres(options) => {
+            Ok(Arc::new(PostgresStore::open(options.upgrade(upgrade)).await?))
+        }
+    }
+}
+
+/// The migrations that the database of a URL lacks; nothing is changed.
+///
+/// ```
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// # let folder = tempfile::tempdir()?;
+/// # let url = format!("sqlite://{}/saga.db", folder.path().display());
+/// assert_eq!(saga_store::pending_migrations(&url).await?[0].name, "saga_log");
+/// saga_store::migrate(&url).await?;
+/// assert!(saga_store::pending_migrations(&url).await?.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// As [`connect`].
+pub async fn pending_migrations(url: &str) -> Result<Vec<PendingMigration>, StoreError> {
+    match Named::by(url)? {
+        #[cfg(feature = "sqlite")]
+        Named::Sqlite(options) => options.pending().await,
+        #[cfg(feature = "postgres")]
+        Named::Postgres(options) => options.pending().await,
+    }
+}
+
+/// Creates the schema of the database of a URL, or brings it up to date, and answers with what was
+/// run. [`connect`] does the same by itself; this is for a role that may change tables, where the
+/// one that works with them may not.
+///
+/// # Errors
+/// As [`connect`]; nothing was changed then.
+pub async fn migrate(url: &str) -> Result<Vec<PendingMigration>, StoreError> {
+    let pending = pending_migrations(url).await?;
+    match Named::by(url)? {
+        #[cfg(feature = "sqlite")]
+        Named::Sqlite(mut options) => options.prepare().await?,
+        #[cfg(feature = "postgres")]
+        Named::Postgres(options) => options.prepare().await?,
+    }
+    Ok(pending)
+}
+
+/// The database that a URL names.
+enum Named {
     #[cfg(feature = "sqlite")]
-    if url.starts_with("sqlite:") {
-        return Ok(Arc::new(SqliteStore::open(SqliteOptions::from_url(url)?).await?));
-    }
+    Sqlite(SqliteOptions),
     #[cfg(feature = "postgres")]
-    if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-        return Ok(Arc::new(PostgresStore::open(PostgresOptions::from_url(url)?).await?));
+    Postgres(Box<PostgresOptions>),
+}
+
+impl Named {
+    fn by(url: &str) -> Result<Self, StoreError> {
+        #[cfg(feature = "sqlite")]
+        if url.starts_with("sqlite:") {
+            return Ok(Self::Sqlite(SqliteOptions::from_url(url)?));
+        }
+        #[cfg(feature = "postgres")]
+        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            return Ok(Self::Postgres(Box::new(PostgresOptions::from_url(url)?)));
+        }
+        let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
+        Err(StoreError::Unusable(format!(
+            "the URL of the store begins with {scheme:?}: expected sqlite://path/to/saga.db, or postgres://user@host/database with the feature `postgres` of saga-store"
+        )))
     }
-    let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
-    Err(StoreError::Unusable(format!(
-        "the URL of the store begins with {scheme:?}: expected sqlite://path/to/saga.db, or postgres://user@host/database with the feature `postgres` of saga-store"
-    )))
 }

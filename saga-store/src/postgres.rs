@@ -86,8 +86,9 @@ impl PostgresStore {
     pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
         let distributed = options.is_distributed();
         let (starters, appenders) = if distributed { DISTRIBUTED_LANES } else { (1, APPENDERS) };
+        let upgrade = options.may_upgrade();
         let connector = Connector::new(options);
-        let buckets = schema::prepare(&connector).await?;
+        let buckets = schema::prepare(&connector, upgrade).await?;
         let hint = Hint::start(connector.clone());
         let pinned = connector.pinned();
         Ok(Self {

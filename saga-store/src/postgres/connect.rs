@@ -8,6 +8,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Error};
 use tokio::time::timeout;
 
+use super::schema;
+use crate::migrations::{PendingMigration, Upgrade};
+
 /// How long a connection may take to be made.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
@@ -31,6 +34,9 @@ const PINNED: [(&str, &str); 4] = [
     ("plan_cache_mode", "force_generic_plan"),
 ];
 
+/// For connections that run migrations.
+const UNHURRIED: [(&str, &str); 1] = [("statement_timeout", "0")];
+
 /// The parameter of a URL that is ours and not the driver's.
 const DISTRIBUTED: &str = "distributed";
 
@@ -39,6 +45,7 @@ const DISTRIBUTED: &str = "distributed";
 pub struct PostgresOptions {
     driver: PgConnectOptions,
     distributed: bool,
+    upgrade: Upgrade,
 }
 
 impl PostgresOptions {
@@ -73,7 +80,7 @@ impl PostgresOptions {
                 "the URL of the store is not a PostgreSQL URL ({error}): expected postgres://user@host:5432/database"
             ))
         })?;
-        Ok(Self { driver, distributed })
+        Ok(Self { distributed, ..driver.into() })
     }
 
     /// Whether the tables are spread over machines by their column `bucket`: every statement of
@@ -82,6 +89,26 @@ impl PostgresOptions {
     #[must_use]
     pub fn distributed(self, distributed: bool) -> Self {
         Self { distributed, ..self }
+    }
+
+    /// Whether opening may create the schema or bring it up to date. Default: it may.
+    #[must_use]
+    pub fn upgrade(self, upgrade: Upgrade) -> Self {
+        Self { upgrade, ..self }
+    }
+
+    pub(super) fn may_upgrade(&self) -> Upgrade {
+        self.upgrade
+    }
+
+    /// The migrations that the database lacks; nothing is changed.
+    pub(crate) async fn pending(self) -> Result<Vec<PendingMigration>, StoreError> {
+        schema::pending_at(&Connector::new(self)).await
+    }
+
+    /// Creates the schema or brings it up to date.
+    pub(crate) async fn prepare(self) -> Result<(), StoreError> {
+        schema::prepare(&Connector::new(self), Upgrade::Allowed).await.map(drop)
     }
 
     pub(super) fn is_distributed(&self) -> bool {
@@ -100,7 +127,7 @@ impl PostgresOptions {
 
 impl From<PgConnectOptions> for PostgresOptions {
     fn from(driver: PgConnectOptions) -> Self {
-        Self { driver, distributed: false }
+        Self { driver, distributed: false, upgrade: Upgrade::Allowed }
     }
 }
 
@@ -134,12 +161,22 @@ impl Connector {
         if self.pinned {
             options = options.options(PINNED);
         }
-        match timeout(CONNECT_MAX, options.connect()).await {
-            Ok(connected) => connected,
-            Err(_) => Err(Error::Io(std::io::Error::new(
-                std::io::ErrorKind::TimedOut,
-                format!("no connection within {} s", CONNECT_MAX.as_secs()),
-            ))),
-        }
+        connected(options).await
+    }
+
+    /// A connection whose statements may take their time, as those that build an index do. They
+    /// still wait for locks only as long as others do.
+    pub(super) async fn connect_to_migrate(&self) -> Result<PgConnection, Error> {
+        connected(self.options.clone().options(SETTINGS).options(UNHURRIED)).await
+    }
+}
+
+async fn connected(options: PgConnectOptions) -> Result<PgConnection, Error> {
+    match timeout(CONNECT_MAX, options.connect()).await {
+        Ok(connected) => connected,
+        Err(_) => Err(Error::Io(std::io::Error::new(
+            std::io::ErrorKind::TimedOut,
+            format!("no connection within {} s", CONNECT_MAX.as_secs()),
+        ))),
     }
 }

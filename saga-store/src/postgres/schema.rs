@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::connect::Connector;
 use super::failure::{Remedy, classify, remedy};
+use crate::migrations::{self, PendingMigration, Upgrade, refused};
 
 /// Where it is on record which migrations have run. Not the driver's default, because a caller
 /// may keep tables, and migrations, of its own in the same database.
@@ -22,11 +23,12 @@ const VERSION: i64 = 3;
 /// How long opening waits for a server that is not there yet.
 const OPEN_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// Checks the server, runs the migrations that are missing, and tells the number of buckets.
-pub(super) async fn prepare(connector: &Connector) -> Result<u16, StoreError> {
+/// Checks the server, runs the migrations that are missing if that is allowed, and tells the number of
+/// buckets.
+pub(super) async fn prepare(connector: &Connector, upgrade: Upgrade) -> Result<u16, StoreError> {
     let since = Instant::now();
     loop {
-        let error = match try_prepare(connector).await {
+        let error = match try_prepare(connector, upgrade).await {
             Ok(prepared) => return prepared,
             Err(error) => error,
         };
@@ -42,12 +44,25 @@ pub(super) async fn prepare(connector: &Connector) -> Result<u16, StoreError> {
     }
 }
 
-async fn try_prepare(connector: &Connector) -> Result<Result<u16, StoreError>, Error> {
+async fn try_prepare(
+    connector: &Connector,
+    upgrade: Upgrade,
+) -> Result<Result<u16, StoreError>, Error> {
     let mut db = connector.connect().await?;
     if let Err(unusable) = check_server(&mut db).await? {
         return Ok(Err(unusable));
     }
-    migrate(&mut db).await?;
+    // A role that may change nothing could not even ask for what is there already.
+    let pending = pending(&mut db).await?;
+    match (pending.is_empty(), upgrade) {
+        (true, _) => {}
+        (false, Upgrade::Refused) => return Ok(Err(refused("the database", &pending))),
+        (false, Upgrade::Allowed) => {
+            let mut patient = connector.connect_to_migrate().await?;
+            migrate(&mut patient).await?;
+            drop(patient.close().await);
+        }
+    }
     let buckets: i64 = sqlx::query_scalar(include_str!("buckets.sql")).fetch_one(&mut db).await?;
     drop(db.close().await);
     let known = u16::try_from(buckets).ok().filter(|n| (1..=BUCKETS_MAX).contains(n));
@@ -75,6 +90,27 @@ async fn check_server(db: &mut PgConnection) -> Result<Result<(), StoreError>, E
         ));
     }
     Ok(Ok(()))
+}
+
+/// The migrations that are missing; nothing is changed.
+async fn pending(db: &mut PgConnection) -> Result<Vec<PendingMigration>, Error> {
+    let tables: i64 = sqlx::query_scalar(include_str!("migrates.sql")).fetch_one(&mut *db).await?;
+    let applied: Vec<(i64, Vec<u8>)> = match tables {
+        0 => Vec::new(),
+        _ => sqlx::query_as(include_str!("migrated.sql")).fetch_all(db).await?,
+    };
+    Ok(migrations::pending(&migrator(), &applied)?)
+}
+
+/// As [`pending`], over a connection of its own.
+pub(super) async fn pending_at(connector: &Connector) -> Result<Vec<PendingMigration>, StoreError> {
+    let lacking = async {
+        let mut db = connector.connect().await?;
+        let pending = pending(&mut db).await?;
+        drop(db.close().await);
+        Ok(pending)
+    };
+    lacking.await.map_err(|error: Error| explain(&error))
 }
 
 /// Runs what is missing, all in one transaction. Of several processes that meet a new database

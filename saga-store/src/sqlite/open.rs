@@ -11,6 +11,7 @@ use sqlx::{ConnectOptions, Connection as _, Error};
 
 use super::failure::{classify, is_barred, is_busy};
 use super::schema;
+use crate::migrations::{PendingMigration, Upgrade, refused};
 
 /// The oldest SQLite without the defect by which a reset of the write-ahead log could lose commits.
 const SQLITE_MIN: [u32; 3] = [3, 51, 3];
@@ -51,12 +52,13 @@ pub struct SqliteOptions {
     path: PathBuf,
     create: bool,
     size_max: Option<u64>,
+    upgrade: Upgrade,
 }
 
 impl SqliteOptions {
     /// The file at `path`, created when it does not exist; its folder has to exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), create: true, size_max: None }
+        Self { path: path.into(), create: true, size_max: None, upgrade: Upgrade::Allowed }
     }
 
     /// What a URL like `sqlite://saga.db` or `sqlite:///var/lib/saga/saga.db?mode=rw` names.
@@ -102,6 +104,26 @@ impl SqliteOptions {
         Self { size_max: Some(bytes), ..self }
     }
 
+    /// Whether opening may create the schema or bring it up to date. Default: it may.
+    #[must_use]
+    pub fn upgrade(self, upgrade: Upgrade) -> Self {
+        Self { upgrade, ..self }
+    }
+
+    /// The migrations that the file lacks; it is neither created nor changed.
+    pub(crate) async fn pending(&self) -> Result<Vec<PendingMigration>, StoreError> {
+        let lacking = async {
+            if !self.path.exists() {
+                return Ok(schema::all()?);
+            }
+            let mut db = self.to_look().connect().await?;
+            let pending = schema::pending(&mut db).await?;
+            db.close().await?;
+            Ok(pending)
+        };
+        lacking.await.map_err(|error: Error| explain(&self.path, &error))
+    }
+
     /// A connection that reads.
     pub(super) fn connect_to_read(&self) -> rusqlite::Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -130,6 +152,15 @@ impl SqliteOptions {
         Ok(db)
     }
 
+    /// For a connection that changes nothing.
+    fn to_look(&self) -> SqliteConnectOptions {
+        SqliteConnectOptions::new()
+            .filename(&self.path)
+            .read_only(true)
+            .busy_timeout(READ_WAIT_MAX)
+            .disable_statement_logging()
+    }
+
     /// For the connection that creates the file and brings its schema up to date.
     fn to_prepare(&self) -> SqliteConnectOptions {
         let options = SqliteConnectOptions::new()
@@ -154,10 +185,16 @@ impl SqliteOptions {
 
     /// Creates the file where it may, checks that it can be relied on and brings its schema up to
     /// date.
-    pub(super) async fn prepare(&mut self) -> Result<(), StoreError> {
+    pub(crate) async fn prepare(&mut self) -> Result<(), StoreError> {
         self.path = std::path::absolute(&self.path)
             .map_err(|error| StoreError::Unusable(format!("{}: {error}", self.path.display())))?;
         check_path(&self.path, self.create)?;
+        if self.upgrade == Upgrade::Refused {
+            let pending = self.pending().await?;
+            if !pending.is_empty() {
+                return Err(refused(self.path.display(), &pending));
+            }
+        }
         let since = Instant::now();
         loop {
             match self.try_prepare().await {

@@ -1,7 +1,9 @@
 //! The schema: which migrations there are, and bringing a database up to date.
 
-use sqlx::migrate::{Migration, MigrationType, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{Connection, Error, SqlSafeStr, SqliteConnection};
+
+use crate::migrations::{self, PendingMigration};
 
 /// Where it is on record which migrations have run. Not the driver's default, because a caller
 /// may keep tables, and migrations, of its own in the same database.
@@ -18,6 +20,21 @@ pub(super) async fn migrate(db: &mut SqliteConnection) -> Result<(), Error> {
     let mut transaction = db.begin_with("BEGIN IMMEDIATE").await?;
     migrator().run_direct(None, &mut *transaction, false).await?;
     transaction.commit().await
+}
+
+/// The migrations that are missing; nothing is changed.
+pub(super) async fn pending(db: &mut SqliteConnection) -> Result<Vec<PendingMigration>, Error> {
+    let tables: i64 = sqlx::query_scalar(include_str!("migrates.sql")).fetch_one(&mut *db).await?;
+    let applied: Vec<(i64, Vec<u8>)> = match tables {
+        0 => Vec::new(),
+        _ => sqlx::query_as(include_str!("migrated.sql")).fetch_all(db).await?,
+    };
+    Ok(migrations::pending(&migrator(), &applied)?)
+}
+
+/// What a database lacks that does not exist.
+pub(super) fn all() -> Result<Vec<PendingMigration>, MigrateError> {
+    migrations::pending(&migrator(), &[])
 }
 
 fn migrator() -> Migrator {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use saga_core::store::StoreError;
-use saga_store::{SqliteOptions, SqliteStore};
+use saga_store::{SqliteOptions, SqliteStore, Upgrade};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions};
 use tempfile::TempDir;
@@ -138,4 +138,27 @@ async fn urls_name_files_by_relative_and_full_paths() {
     saga_store::connect(&url).await.expect("a database");
     saga_store::connect(&format!("sqlite:{}?mode=rw", full.display())).await.expect("the same");
     assert!(full.exists());
+}
+
+#[tokio::test]
+async fn a_schema_that_may_not_be_changed_is_refused_until_somebody_else_has_migrated_it() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let path = folder.path().join("saga.db");
+    let url = format!("sqlite://{}", path.display());
+    let as_is = || SqliteOptions::new(&path).upgrade(Upgrade::Refused);
+    let why = refusal(as_is()).await;
+    assert_says(&why, &["saga.db lacks 0001_saga_log", "saga-worker migrate"]);
+    assert!(!path.exists(), "nothing was created");
+    let pending = saga_store::pending_migrations(&url).await.expect("a good URL");
+    assert!(!path.exists(), "nor by the question");
+    assert_eq!(saga_store::migrate(&url).await.expect("it may"), pending);
+    SqliteStore::open(as_is()).await.expect("it has its schema");
+    assert_eq!(saga_store::pending_migrations(&url).await.expect("a good URL"), []);
+
+    // As an older release left it.
+    let last = pending.last().expect("there are some").version;
+    tamper(&path, &format!("DELETE FROM saga_migration WHERE version = {last}")).await;
+    assert_says(&refusal(as_is()).await, &[&format!("lacks {last:04}_")]);
+    tamper(&path, "UPDATE saga_migration SET version = 9999 WHERE version = 1").await;
+    assert_says(&refusal(as_is()).await, &["schema 9999", "use the newer release"]);
 }

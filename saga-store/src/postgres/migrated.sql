@@ -1,0 +1,1 @@
+SELECT version, checksum FROM saga_migration ORDER BY version
