@@ -94,4 +94,4 @@ pub use retry_schedule::RetrySchedule;
 #[cfg(feature = "backoff")]
 pub use retry_schedule::policy_from_backoff;
 pub use rollouts::RolloutError;
-pub use worker::{BuildError, DrainReport, Worker, WorkerBuilder};
+pub use worker::{BuildError, DrainReport, RegisterError, Worker, WorkerBuilder};

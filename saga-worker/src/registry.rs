@@ -1,12 +1,16 @@
 //! The definitions a process knows, by name and version.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use saga_core::{Definition, DefinitionRef};
 
-/// Definitions by name and version; a name's newest version serves new sagas.
+/// Definitions by name and version; a name's newest version serves new sagas. Clones share what is
+/// registered later.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Registry(BTreeMap<(String, u32), Definition>);
+pub(crate) struct Registry(Arc<RwLock<Known>>);
+
+type Known = BTreeMap<(String, u32), Definition>;
 
 /// A registry cannot be built or asked this way.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,51 +58,68 @@ fn versions(known: &[u32]) -> String {
 
 impl Registry {
     pub(crate) fn new(definitions: Vec<Definition>) -> Result<Self, RegistryError> {
-        let mut registry = BTreeMap::new();
-        for definition in definitions {
-            let (name, version) = (definition.spec().name.clone(), definition.spec().version);
-            if registry.insert((name.clone(), version), definition).is_some() {
-                return Err(RegistryError::Duplicate { name, version });
-            }
-        }
-        Ok(Self(registry))
+        Ok(Self(Arc::new(RwLock::new(without_duplicates(definitions)?))))
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Definition> {
-        self.0.values()
+    /// Adds definitions, and puts those of a known name and version in the place of what is there.
+    pub(crate) fn extend(&self, definitions: Known) {
+        // Nothing panics while it is held.
+        self.0.write().unwrap_or_else(PoisonError::into_inner).extend(definitions);
+    }
+
+    pub(crate) fn all(&self) -> Vec<Definition> {
+        self.read().values().cloned().collect()
     }
 
     pub(crate) fn references(&self) -> Vec<DefinitionRef> {
-        self.all().map(|definition| definition.spec().reference()).collect()
+        self.read().values().map(|definition| definition.spec().reference()).collect()
     }
 
     /// The definition a saga was started with, if it is known here with the same structure.
-    pub(crate) fn exact(&self, reference: &DefinitionRef) -> Option<&Definition> {
-        let definition = self.0.get(&(reference.name.clone(), reference.version))?;
+    pub(crate) fn exact(&self, reference: &DefinitionRef) -> Option<Definition> {
+        let definition = self.version(&reference.name, reference.version)?;
         (definition.spec().reference() == *reference).then_some(definition)
     }
 
     /// The versions registered under a name, oldest first.
     pub(crate) fn versions(&self, name: &str) -> Vec<u32> {
-        let versions = self.0.range((name.to_owned(), 0)..=(name.to_owned(), u32::MAX));
+        let known = self.read();
+        let versions = known.range((name.to_owned(), 0)..=(name.to_owned(), u32::MAX));
         versions.map(|((_, version), _)| *version).collect()
     }
 
     /// The definition of this name and version.
-    pub(crate) fn version(&self, name: &str, version: u32) -> Option<&Definition> {
-        self.0.get(&(name.to_owned(), version))
+    pub(crate) fn version(&self, name: &str, version: u32) -> Option<Definition> {
+        self.read().get(&(name.to_owned(), version)).cloned()
     }
 
-    pub(crate) fn newest(&self, name: &str) -> Result<&Definition, RegistryError> {
-        let versions = self.0.range((name.to_owned(), 0)..=(name.to_owned(), u32::MAX));
-        let newest = versions.map(|(_, definition)| definition).next_back();
-        newest.ok_or_else(|| self.unknown(name))
+    pub(crate) fn newest(&self, name: &str) -> Option<Definition> {
+        let known = self.read();
+        let versions = known.range((name.to_owned(), 0)..=(name.to_owned(), u32::MAX));
+        versions.map(|(_, definition)| definition.clone()).next_back()
     }
 
     /// What to tell somebody who asked for a definition that is not known at all.
     pub(crate) fn unknown(&self, name: &str) -> RegistryError {
-        let mut known: Vec<_> = self.0.keys().map(|(name, _)| name.clone()).collect();
+        let mut known: Vec<_> = self.read().keys().map(|(name, _)| name.clone()).collect();
         known.dedup();
         RegistryError::Unknown { name: name.to_owned(), known }
     }
+
+    /// Held for a look only, never across a call.
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The definitions by name and version.
+pub(crate) fn without_duplicates(definitions: Vec<Definition>) -> Result<Known, RegistryError> {
+    let mut known = BTreeMap::new();
+    for definition in definitions {
+        let (name, version) = (definition.spec().name.clone(), definition.spec().version);
+        if known.insert((name.clone(), version), definition).is_some() {
+            return Err(RegistryError::Duplicate { name, version });
+        }
+    }
+    Ok(known)
 }

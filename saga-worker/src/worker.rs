@@ -2,18 +2,20 @@
 
 mod builder;
 mod claiming;
+mod register;
 mod retention;
 
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use saga_core::SagaId;
 use saga_core::store::{Store, StoreError, WorkerCard};
+use saga_core::{SagaId, WorkerId};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 pub use builder::{BuildError, WorkerBuilder};
+pub use register::RegisterError;
 
 use crate::breakers::BreakerView;
 use crate::client::Client;
@@ -203,10 +205,15 @@ async fn enlist_again(runtime: &Arc<Runtime>) -> Option<Arc<Tenure>> {
     }
 }
 
+/// What a worker says of itself.
+fn card(runtime: &Runtime, id: WorkerId) -> WorkerCard {
+    let definitions = runtime.registry.references();
+    WorkerCard { id, name: runtime.options.name.clone(), definitions }
+}
+
 async fn enlist(runtime: &Arc<Runtime>) -> Result<Arc<Tenure>, StoreError> {
     let id = runtime.entropy.worker_id();
-    let definitions = runtime.registry.references();
-    let card = WorkerCard { id, name: runtime.options.name.clone(), definitions };
+    let card = card(runtime, id);
     let asked = Instant::now();
     runtime.store.enlist(&card, runtime.options.lease_ttl).await?;
     let tenure = Arc::new(Tenure::new(id, runtime.options.lease_ttl, asked));

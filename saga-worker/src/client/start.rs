@@ -229,10 +229,10 @@ impl Client {
     async fn kind(&self, name: &str, version: Option<u32>) -> Result<Kind, StartError> {
         let registered = match version {
             Some(version) => self.registry.version(name, version),
-            None => self.registry.newest(name).ok(),
+            None => self.registry.newest(name),
         };
         if let Some(definition) = registered {
-            return Ok(Kind::Known(definition.clone()));
+            return Ok(Kind::Known(definition));
         }
         let on_record = match version {
             Some(version) => self.store.definition(name, version).await?,

@@ -132,7 +132,7 @@ impl Takeover {
             return Ok(Prepared::Unknown);
         };
         match Saga::replay(row.id, definition.spec().clone(), &log) {
-            Ok(saga) => Ok(Prepared::ToDrive(Box::new((definition.clone(), saga)))),
+            Ok(saga) => Ok(Prepared::ToDrive(Box::new((definition, saga)))),
             Err(error) if error.is_newer() => Ok(Prepared::Newer(error)),
             Err(error) => {
                 self.give_up(error.to_string()).await?;

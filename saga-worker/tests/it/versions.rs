@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use saga_core::store::{Definitions, PublishError, SagaLog, StartOutcome};
+use saga_core::store::{Definitions, Leases, PublishError, SagaLog, StartOutcome};
 use saga_core::{
     Definition, Failure, IdempotencyKey, Input, Rollout, SagaId, Share, Stage, Step, Verdict,
 };
 use saga_worker::{
-    BuildError, Client, RegistryError, RolloutError, StartError, Worker, WorkerBuilder,
+    BuildError, Client, RegisterError, RegistryError, RolloutError, StartError, Worker,
+    WorkerBuilder,
 };
 use serde::{Deserialize, Serialize};
 
@@ -247,4 +248,41 @@ async fn a_changed_definition_under_an_old_version_is_refused_with_the_differenc
     assert_eq!(alive.len(), 1, "the refused one has not enlisted");
     let kept = world.memory.definition("place-order", 1).await.unwrap();
     assert_eq!(kept.as_ref(), Some(Arc::as_ref(world.place_order().spec())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_version_registered_while_the_worker_runs_serves_new_sagas_and_those_that_wait_for_it() {
+    let world = World::new();
+    let worker = builder(&world, &[1]).start().await.unwrap();
+    let other = builder(&world, &[2]).start().await.unwrap();
+    world.desk.first("step-of-v2", ACTION, Behave::Hang);
+    let waiting = order(&other).await;
+    world.desk.arrived("step-of-v2", ACTION, 1).await;
+    drop(other);
+    worker.register(vec![version(&world, 2)]).await.unwrap();
+    let new = order(&worker).await;
+    assert_eq!(verdict(&new).await, Verdict::Completed);
+    assert_eq!(version_of(&world, new.id).await, 2);
+    assert_eq!(worker.verdict(waiting.id).await.unwrap(), Verdict::Completed);
+    let cards = world.memory.workers().await.unwrap();
+    let alive = cards.iter().find(|row| !row.expired).expect("the worker");
+    let versions: Vec<u32> = alive.card.definitions.iter().map(|known| known.version).collect();
+    assert_eq!(versions, [1, 2], "the others are told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_definitions_of_which_one_is_refused_none_is_registered() {
+    let world = World::new();
+    let worker = builder(&world, &[1]).start().await.unwrap();
+    let changed = Definition::builder("place-order").step(world.desk.retriable("other")).build();
+    let both = vec![version(&world, 2), changed.unwrap()];
+    let refused = worker.register(both).await.unwrap_err();
+    assert!(matches!(&refused, RegisterError::Changed(all) if all.len() == 1), "{refused}");
+    let text = refused.to_string();
+    assert!(text.contains("place-order v1") && text.contains("other"), "{text}");
+    let saga = order(&worker).await;
+    assert_eq!(version_of(&world, saga.id).await, 1);
+    assert_eq!(world.memory.versions("place-order").await.unwrap(), [1], "nor on record");
+    let twice = worker.register(vec![version(&world, 3), version(&world, 3)]).await;
+    assert!(matches!(twice, Err(RegisterError::Duplicate(_))), "{twice:?}");
 }
