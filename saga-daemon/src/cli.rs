@@ -3,9 +3,13 @@
 mod arguments;
 mod check;
 mod keys;
+mod migrate;
+mod notify;
+mod reload;
 mod remote;
 mod serve;
 mod show;
+mod signals;
 mod watch;
 
 use std::fmt;
@@ -14,7 +18,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser as _};
 use saga_core::{Definition, Status};
 
-use crate::config::{Faults, Values};
+use crate::config::Faults;
 use crate::declared;
 use crate::openapi;
 use arguments::{Action, Arguments};
@@ -95,14 +99,11 @@ pub fn run(definitions: Vec<Definition>) -> ExitCode {
 
 async fn act(action: Action, definitions: Vec<Definition>) -> Result<ExitCode, Stop> {
     match action {
-        Action::Serve(settings) => {
-            let values =
-                Values::gather(settings.file.as_deref(), std::env::vars(), settings.flags)?;
-            serve::serve(values.read()?, definitions).await
-        }
+        Action::Serve(settings) => serve::serve(settings, definitions).await,
+        Action::Migrate(migrate) => migrate::migrate(&migrate).await,
+        Action::Health { remote, ready } => remote::health(&remote, ready).await,
         Action::Config { settings, json } => {
-            let values =
-                Values::gather(settings.file.as_deref(), std::env::vars(), settings.flags)?;
+            let values = settings.gather()?;
             show::config(&values, json);
             values.read()?;
             Ok(ExitCode::SUCCESS)

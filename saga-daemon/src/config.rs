@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use saga_store::Upgrade;
 use serde::Deserialize;
 
 pub(crate) use settings::{SETTINGS, Setting, nearest};
@@ -19,9 +20,11 @@ use crate::declared::{self, SecretSource};
 use crate::outbound::{AllowHosts, AllowedHost};
 use crate::request::parse_duration;
 use crate::service::Limits;
+use crate::tls::TlsFiles;
 
 /// Variables of the environment that are no settings of `serve`.
-const OTHER_VARIABLES: [&str; 3] = ["SAGA_CONFIG", "SAGA_URL", "SAGA_API_KEY"];
+const OTHER_VARIABLES: [&str; 5] =
+    ["SAGA_CONFIG", "SAGA_URL", "SAGA_API_KEY", "SAGA_CA", "SAGA_CLIENT_CERT"];
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,9 +62,19 @@ pub(crate) struct Config {
     pub(crate) hosts: Vec<String>,
     pub(crate) insecure: Insecure,
     pub(crate) keys: ApiKeys,
+    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) upgrade: Upgrade,
     pub(crate) worker: WorkerConfig,
     pub(crate) limits: Limits,
     pub(crate) log: LogConfig,
+    pub(crate) stdin: WithStdin,
+}
+
+/// Whether the end of standard input is the end of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WithStdin {
+    GoesOn,
+    Ends,
 }
 
 /// Whether an address that others reach is served without keys.
@@ -166,6 +179,11 @@ impl Values {
         }
     }
 
+    /// The value of a setting as text.
+    pub(crate) fn text(&self, key: &str) -> &str {
+        &self.0[key].0
+    }
+
     /// Every setting: its key, its value with secrets masked, its origin.
     pub(crate) fn shown(&self) -> impl Iterator<Item = (&'static str, String, &Origin)> {
         self.0.iter().map(|(key, (value, origin))| {
@@ -201,6 +219,9 @@ impl Values {
             insecure: reader
                 .one_of("insecure", &[("false", Insecure::No), ("true", Insecure::Yes)]),
             keys: reader.keys(),
+            tls: reader.tls(),
+            upgrade: reader
+                .one_of("no_migrate", &[("false", Upgrade::Allowed), ("true", Upgrade::Refused)]),
             worker: WorkerConfig {
                 name: Some(name).filter(|name| !name.is_empty()),
                 concurrency_max: reader.number("worker.concurrency_max", 1),
@@ -219,6 +240,10 @@ impl Values {
                 ..limits
             },
             log,
+            stdin: reader.one_of(
+                "exit_with_stdin",
+                &[("false", WithStdin::GoesOn), ("true", WithStdin::Ends)],
+            ),
         };
         if reader.faults.0.is_empty() { Ok(config) } else { Err(reader.faults) }
     }
@@ -278,6 +303,23 @@ impl Reader<'_> {
 
     fn folder(&self, key: &str) -> Option<PathBuf> {
         Some(self.text(key)).filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+
+    fn tls(&mut self) -> Option<TlsFiles> {
+        let [cert, key, client_ca] =
+            ["tls.cert", "tls.key", "tls.client_ca"].map(|key| self.folder(key));
+        match (cert, key, client_ca) {
+            (Some(cert), Some(key), client_ca) => Some(TlsFiles { cert, key, client_ca }),
+            (None, None, None) => None,
+            (cert, key, _) => {
+                for (name, file) in [("tls.cert", cert), ("tls.key", key)] {
+                    if file.is_none() {
+                        self.fault(name, "a file, since TLS takes both tls.cert and tls.key");
+                    }
+                }
+                None
+            }
+        }
     }
 
     fn allow_hosts(&mut self) -> AllowHosts {

@@ -1,10 +1,12 @@
 //! The daemon to embed: a worker and its HTTP API in one.
 
+mod handle;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 
 use saga_core::{Definition, Store};
 use saga_worker::{BuildError, Client, DrainReport, RegistryError, Worker, WorkerBuilder};
@@ -15,7 +17,10 @@ use tokio_util::sync::CancellationToken;
 use crate::access::ApiKeys;
 use crate::metrics::Metrics;
 use crate::service::{App, Limits, Shared};
+use crate::tls::Tls;
 use crate::{routes, server};
+
+pub use handle::{ChangeError, DaemonHandle};
 
 type Tune = Box<dyn FnOnce(WorkerBuilder) -> WorkerBuilder + Send>;
 
@@ -30,11 +35,12 @@ pub struct DaemonBuilder {
     exposure: Exposure,
     limits: Limits,
     metrics: Option<Metrics>,
+    tls: Option<Tls>,
 }
 
 /// Whether a daemon without keys may be reached from other machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Exposure {
+pub(crate) enum Exposure {
     Loopback,
     Anywhere,
 }
@@ -68,6 +74,7 @@ enum Exposure {
 pub struct Daemon {
     listener: TcpListener,
     app: App,
+    tls: Option<Tls>,
 }
 
 impl Daemon {
@@ -82,6 +89,7 @@ impl Daemon {
             exposure: Exposure::Loopback,
             limits: Limits::default(),
             metrics: None,
+            tls: None,
         }
     }
 
@@ -90,13 +98,23 @@ impl Daemon {
         self.app.client()
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.app.address()
+    }
+
+    /// A way to change it while it serves.
+    pub fn handle(&self) -> DaemonHandle {
+        DaemonHandle::new(self.app.clone())
+    }
+
     /// Serves until `shutdown` fires, then drains: `/readyz` falls, the worker lets calls in flight
     /// come to an end and hands its sagas back, and last the API closes, its streams included.
     pub async fn run(self, shutdown: CancellationToken) -> DrainReport {
-        let Self { listener, app } = self;
+        let Self { listener, app, tls } = self;
         let router = routes::router(app.clone());
         let closing = app.closing().clone();
-        let serving = server::serve(listener, router, app.limits(), &closing);
+        let serving = server::serve(listener, router, app.limits(), tls.as_ref(), &closing);
         let draining = async {
             shutdown.cancelled().await;
             app.unready();
@@ -161,6 +179,12 @@ impl DaemonBuilder {
         self
     }
 
+    /// Serves https and nothing else. Who may do what is still told by keys.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
     /// Starts the worker on a listener of its own choice. A daemon without definitions has no
     /// worker: it serves the API for the workers of other processes.
     ///
@@ -176,6 +200,12 @@ impl DaemonBuilder {
                     "INSECURE: everybody who reaches this address may do everything, because there are no API keys"
                 ),
             }
+        }
+        if !address.ip().is_loopback() && !self.keys.is_empty() && self.tls.is_none() {
+            tracing::warn!(
+                %address,
+                "API keys cross the network in the clear unless a proxy with TLS stands before this address: --tls-cert and --tls-key, or such a proxy"
+            );
         }
         let (client, worker) = if self.definitions.is_empty() {
             (Client::new(self.store, Vec::new())?, None)
@@ -195,8 +225,9 @@ impl DaemonBuilder {
         let app = App::new(Shared {
             client,
             worker: Mutex::new(worker),
-            keys: self.keys,
-            hosts: self.hosts,
+            keys: RwLock::new(self.keys),
+            hosts: RwLock::new(self.hosts),
+            exposure: self.exposure,
             limits: self.limits,
             metrics: self.metrics,
             address,
@@ -205,7 +236,7 @@ impl DaemonBuilder {
             closing: CancellationToken::new(),
             specs: Mutex::new(BTreeMap::new()),
         });
-        Ok(Daemon { listener, app })
+        Ok(Daemon { listener, app, tls: self.tls })
     }
 
     /// Starts and serves until `shutdown` fires; see [`Daemon::run`].

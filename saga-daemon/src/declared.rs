@@ -66,7 +66,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use saga_core::Definition;
+use saga_core::{Definition, Digest};
 
 pub use fault::{Code, Fault, Faults};
 pub use schema::schema;
@@ -120,6 +120,8 @@ pub struct Declared {
     pub file: String,
     /// The definition, ready to be registered with a worker.
     pub definition: Definition,
+    /// Digest of the text of the file, to tell whether it was changed.
+    pub digest: Digest,
     /// The names of the secrets it sends; see [`SecretSource::check`].
     pub secrets: Vec<String>,
 }

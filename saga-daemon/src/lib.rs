@@ -21,7 +21,9 @@ mod request;
 mod routes;
 mod server;
 mod service;
+mod tls;
 
-pub use daemon::{Daemon, DaemonBuilder, DaemonError};
+pub use daemon::{ChangeError, Daemon, DaemonBuilder, DaemonError, DaemonHandle};
 pub use metrics::Metrics;
 pub use service::Limits;
+pub use tls::{Tls, TlsError, TlsFiles};

@@ -1,5 +1,5 @@
-//! Accepting connections: bounded in number, in the time a head may take, and in the time the end
-//! may take.
+//! Accepting connections: bounded in number, in the time a handshake and a head may take, and in the
+//! time the end may take.
 
 use std::io;
 use std::sync::Arc;
@@ -8,25 +8,33 @@ use std::time::Duration;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::service::Limits;
+use crate::tls::Tls;
 
 /// Largest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// Pause after a failed accept: files or memory are short, and trying again at once would not help.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What a client gets that speaks plain HTTP where TLS is expected.
+const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 43\r\nConnection: close\r\n\r\nThis port speaks TLS: ask for https://... .";
 
 /// Serves until `closing` fires, then lets requests under way come to an end.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     limits: &Limits,
+    tls: Option<&Tls>,
     closing: &CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections_max));
@@ -52,13 +60,24 @@ pub(crate) async fn serve(
         };
         // Small answers and events are not to wait for more to send.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
-        let connection = connections.watch(connection);
+        let serving = Serving {
+            builder: builder.clone(),
+            router: router.clone(),
+            watcher: connections.watcher(),
+        };
+        let handshake = tls.map(|tls| (tls.current(), limits.handshake_within, closing.clone()));
         tokio::spawn(async move {
             let _place = place;
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection broke off");
+            let Some((config, within, closing)) = handshake else {
+                return serving.run(stream).await;
+            };
+            let shaken = tokio::select! {
+                biased;
+                () = closing.cancelled() => None,
+                shaken = shake_hands(stream, config, within) => shaken,
+            };
+            if let Some(stream) = shaken {
+                serving.run(stream).await;
             }
         });
     }
@@ -68,11 +87,61 @@ pub(crate) async fn serve(
     }
 }
 
+/// What it takes to serve one connection.
+struct Serving {
+    builder: http1::Builder,
+    router: Router,
+    watcher: Watcher,
+}
+
+impl Serving {
+    async fn run<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(self, stream: S) {
+        let service = TowerToHyperService::new(self.router);
+        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
+        if let Err(error) = self.watcher.watch(connection).await {
+            tracing::debug!(%error, "a connection broke off");
+        }
+    }
+}
+
+/// TLS on a connection; `None` when it does not come about within its time.
+async fn shake_hands(
+    mut stream: TcpStream,
+    config: Arc<ServerConfig>,
+    within: Duration,
+) -> Option<TlsStream<TcpStream>> {
+    let shaken = async {
+        if is_plain_http(&stream).await? {
+            stream.write_all(SPEAK_TLS).await?;
+            stream.shutdown().await?;
+            return Err(io::Error::other("plain HTTP"));
+        }
+        TlsAcceptor::from(config).accept(stream).await
+    };
+    match timeout(within, shaken).await {
+        Ok(Ok(stream)) => Some(stream),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a handshake failed");
+            None
+        }
+        Err(_) => {
+            tracing::debug!("a handshake took too long");
+            None
+        }
+    }
+}
+
+/// Whether the first byte is a letter, as of a method; that of a handshake is none.
+async fn is_plain_http(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    Ok(stream.peek(&mut first).await? == 1 && first[0].is_ascii_uppercase())
+}
+
 /// The next connection, once there is a place for it.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> io::Result<(tokio::net::TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
     let place = places.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
     Ok((stream, place))

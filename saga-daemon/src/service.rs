@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use saga_core::{DefinitionRef, DefinitionSpec};
@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{ApiKeys, Principal, Role};
+use crate::daemon::Exposure;
 use crate::metrics::Metrics;
 use crate::problem::{Kind, Problem};
 
@@ -22,6 +23,8 @@ pub struct Limits {
     pub body_bytes_max: usize,
     /// How long a body may take to arrive. Default 10 s.
     pub body_within: Duration,
+    /// How long the handshake of a TLS connection may take. Default 10 s.
+    pub handshake_within: Duration,
     /// How long the head of a request may take to arrive, and so how long a connection may rest
     /// between two. Default 30 s: clients that keep connections expect some rest.
     pub head_within: Duration,
@@ -43,6 +46,7 @@ impl Default for Limits {
         Self {
             body_bytes_max: 1024 * 1024,
             body_within: Duration::from_secs(10),
+            handshake_within: Duration::from_secs(10),
             head_within: Duration::from_secs(30),
             request_within: Duration::from_secs(40),
             connections_max: 4096,
@@ -61,9 +65,11 @@ pub(crate) struct Shared {
     pub(crate) client: Client,
     /// Taken out when the drain begins.
     pub(crate) worker: Mutex<Option<Worker>>,
-    pub(crate) keys: ApiKeys,
-    /// Further host names that requests may be made to.
-    pub(crate) hosts: Vec<String>,
+    /// Replaced when they are read again; held for a look only.
+    pub(crate) keys: RwLock<ApiKeys>,
+    /// Further host names that requests may be made to; replaced as the keys are.
+    pub(crate) hosts: RwLock<Vec<String>>,
+    pub(crate) exposure: Exposure,
     pub(crate) limits: Limits,
     pub(crate) metrics: Option<Metrics>,
     /// Where the daemon listens; decides which hosts it answers for.
@@ -84,6 +90,10 @@ impl App {
 
     pub(crate) fn client(&self) -> &Client {
         &self.0.client
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.0.address
     }
 
     pub(crate) fn limits(&self) -> &Limits {
@@ -116,6 +126,29 @@ impl App {
         worker.as_ref().map(Worker::breakers).unwrap_or_default()
     }
 
+    /// Asks the worker something, unless there is none or it drains.
+    pub(crate) fn with_worker<T>(&self, ask: impl FnOnce(&Worker) -> T) -> Option<T> {
+        self.0.worker.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(ask)
+    }
+
+    /// Whether other machines could do everything if there were no keys.
+    pub(crate) fn needs_keys(&self) -> bool {
+        !self.0.address.ip().is_loopback() && self.0.exposure == Exposure::Loopback
+    }
+
+    pub(crate) fn replace_keys(&self, keys: ApiKeys) {
+        *self.0.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+
+    pub(crate) fn replace_hosts(&self, hosts: Vec<String>) {
+        *self.0.hosts.write().unwrap_or_else(PoisonError::into_inner) = hosts;
+    }
+
+    /// From now on definitions are read from the store again: their policies may have changed.
+    pub(crate) fn forget_specs(&self) {
+        self.0.specs.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     pub(crate) fn take_worker(&self) -> Option<Worker> {
         self.0.worker.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -140,7 +173,7 @@ impl App {
 
     /// Who makes a request that shows this key.
     pub(crate) fn principal(&self, bearer: Option<&str>) -> Result<Principal, Problem> {
-        let keys = &self.0.keys;
+        let keys = self.0.keys.read().unwrap_or_else(PoisonError::into_inner);
         if keys.is_empty() {
             return Ok(Principal { key: None, role: Role::Admin });
         }
@@ -158,10 +191,11 @@ impl App {
     /// that no page of another site can reach it by a name of its own.
     pub(crate) fn answers_for(&self, host: Option<&str>) -> bool {
         let name = host.map(host_name).unwrap_or_default();
-        let listed = self.0.hosts.iter().any(|known| known.eq_ignore_ascii_case(name));
+        let hosts = self.0.hosts.read().unwrap_or_else(PoisonError::into_inner);
+        let listed = hosts.iter().any(|known| known.eq_ignore_ascii_case(name));
         let ours = name.eq_ignore_ascii_case("localhost")
             || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        let anybody = !self.0.address.ip().is_loopback() && self.0.hosts.is_empty();
+        let anybody = !self.0.address.ip().is_loopback() && hosts.is_empty();
         listed || ours || anybody
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches, Parser, Subcommand};
 
 use super::keys;
-use crate::config::{SETTINGS, Setting};
+use crate::config::{Faults, SETTINGS, Setting, Values};
 use crate::outbound::AllowedHost;
 
 /// Runs sagas for services in any language, and shows and commands them.
@@ -24,6 +24,16 @@ pub(super) struct Arguments {
 pub(super) enum Action {
     /// Run the daemon.
     Serve(Settings),
+    /// Bring the schema of the store up to date, as `serve` does by itself unless it has --no-migrate.
+    Migrate(Migrate),
+    /// Ask a daemon whether it is alive; for supervisors and containers.
+    Health {
+        #[command(flatten)]
+        remote: Remote,
+        /// Ask whether it takes requests: not during its drain, and not without its store.
+        #[arg(long)]
+        ready: bool,
+    },
     /// Start a saga.
     Start(Start),
     /// Show a saga.
@@ -127,7 +137,28 @@ pub(super) struct Remote {
     /// API key, sk_<id>_<secret>. Better in the environment than on the command line.
     #[arg(long, env = "SAGA_API_KEY", hide_env_values = true)]
     pub(super) api_key: Option<String>,
+    /// Certificates in PEM of the authorities to believe, for https. Default: those of the system.
+    #[arg(long, env = "SAGA_CA", value_name = "PATH")]
+    pub(super) ca: Option<PathBuf>,
+    /// Certificate and private key in PEM, in one file, for a daemon that asks its clients for one.
+    #[arg(long, env = "SAGA_CLIENT_CERT", value_name = "PATH")]
+    pub(super) client_cert: Option<PathBuf>,
     /// Show JSON as the API gives it.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Migrate {
+    #[command(flatten)]
+    pub(super) settings: Settings,
+    /// Change nothing: list what is missing, and fail with code 1 if anything is.
+    #[arg(long, visible_alias = "dry-run")]
+    pub(super) check: bool,
+    /// With --check, the statements as well.
+    #[arg(long, requires = "check")]
+    pub(super) sql: bool,
+    /// As JSON.
     #[arg(long)]
     pub(super) json: bool,
 }
@@ -214,6 +245,13 @@ pub(super) struct Assumed {
 pub(super) struct Settings {
     pub(super) file: Option<PathBuf>,
     pub(super) flags: Vec<(&'static Setting, String)>,
+}
+
+impl Settings {
+    /// All settings there are now, these flags on top.
+    pub(super) fn gather(&self) -> Result<Values, Faults> {
+        Values::gather(self.file.as_deref(), std::env::vars(), self.flags.clone())
+    }
 }
 
 impl Args for Settings {

@@ -1,10 +1,11 @@
 //! Asking a daemon.
 
 use std::io::Read as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use reqwest::{Certificate, Identity, Method, RequestBuilder, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -16,6 +17,9 @@ use crate::problem::ProblemBody;
 
 /// Longer than any wait that the API allows.
 const ANSWER_WITHIN: Duration = Duration::from_secs(90);
+
+/// How long a question after its health may take.
+const HEALTH_WITHIN: Duration = Duration::from_secs(5);
 
 /// A request to a daemon, below its address.
 pub(super) fn request(
@@ -34,13 +38,52 @@ pub(super) fn request(
     let mut url =
         Url::parse(&remote.url).map_err(|error| no_url(&format!("is no URL ({error})")))?;
     url.path_segments_mut().map_err(|()| no_url("has no path"))?.pop_if_empty().extend(path);
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
-    let client = client.connect_timeout(Duration::from_secs(5)).build().map_err(Stop::failed)?;
-    let request = client.request(method, url);
+    let request = client(remote)?.request(method, url);
     Ok(match &remote.api_key {
         Some(key) => request.bearer_auth(key),
         None => request,
     })
+}
+
+fn client(remote: &Remote) -> Result<reqwest::Client, Stop> {
+    let mut client =
+        reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
+    client = client.connect_timeout(Duration::from_secs(5));
+    let read = |flag: &str, path: &Path| {
+        std::fs::read(path).map_err(|error| {
+            Stop::failed(format!("{flag} {} cannot be read: {error}", path.display()))
+        })
+    };
+    if let Some(path) = &remote.ca {
+        let roots = Certificate::from_pem_bundle(&read("--ca", path)?).unwrap_or_default();
+        if roots.is_empty() {
+            let path = path.display();
+            let expected = "expected those of authorities, such as `-----BEGIN CERTIFICATE-----`";
+            return Err(Stop::failed(format!(
+                "--ca {path} holds no certificate in PEM: {expected}"
+            )));
+        }
+        client = client.tls_certs_only(roots);
+    }
+    if let Some(path) = &remote.client_cert {
+        let identity = Identity::from_pem(&read("--client-cert", path)?).map_err(|_| {
+            let path = path.display();
+            Stop::failed(format!(
+                "--client-cert {path} is none: expected a certificate and its private key in PEM, one after the other"
+            ))
+        })?;
+        client = client.identity(identity);
+    }
+    client.build().map_err(Stop::failed)
+}
+
+/// Whether a daemon is alive, or takes requests.
+pub(super) async fn health(remote: &Remote, ready: bool) -> Result<ExitCode, Stop> {
+    let path = if ready { "readyz" } else { "healthz" };
+    let request = request(remote, Method::GET, &[path])?.timeout(HEALTH_WITHIN);
+    let said = send(request).await?.text().await.map_err(|error| unreachable(&error))?;
+    println!("{}", said.trim());
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Sends a request; a problem becomes the reason why the command failed.
@@ -66,7 +109,16 @@ pub(super) fn unreachable(error: &reqwest::Error) -> Stop {
     let url = error.url().map(|url| url.origin().ascii_serialization()).unwrap_or_default();
     let cause = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source()).last();
     let cause = cause.map(ToString::to_string).unwrap_or_default();
-    Stop::unavailable(format!("no answer from {url}: {cause}; is the daemon running? (--url)"))
+    let advice = match cause.to_lowercase() {
+        text if text.contains("certificate") => {
+            "name the authority that signed its certificate with --ca, and ask by the name in it (--url)"
+        }
+        text if url.starts_with("https") && text.contains("corrupt message") => {
+            "it may speak plain http (--url)"
+        }
+        _ => "is the daemon running there? (--url)",
+    };
+    Stop::unavailable(format!("no answer from {url}: {cause}; {advice}"))
 }
 
 async fn body<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, Stop> {

@@ -6,40 +6,44 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use saga_core::Definition;
-use saga_core::store::StoreError;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use super::Stop;
+use super::arguments::Settings;
+use super::migrate::unusable;
+use super::notify::Supervisor;
+use super::reload::{self, Reloader};
+use super::signals::{Asked, Signals, end_with_stdin};
+use crate::access::ApiKeys;
 use crate::config::{Config, Insecure, LogConfig, LogFormat, WorkerConfig, mask};
-use crate::declared::{self, Options};
+use crate::declared::{self, Declared, Options};
+use crate::tls::Tls;
 use crate::{Daemon, Metrics};
 
-pub(super) async fn serve(
-    config: Config,
-    mut definitions: Vec<Definition>,
-) -> Result<ExitCode, Stop> {
+pub(super) async fn serve(settings: Settings, coded: Vec<Definition>) -> Result<ExitCode, Stop> {
+    let values = settings.gather()?;
+    let config = values.read()?;
     log_to_stderr(&config.log);
-    if let Some(folder) = &config.definitions {
-        definitions.extend(declared(folder, &config.declared)?);
-    }
+    let declared = match &config.definitions {
+        Some(folder) => declared(folder, &config.declared)
+            .map_err(|faults| Stop::misconfigured(faults.join("\n")))?,
+        None => Vec::new(),
+    };
     let metrics = Metrics::new().map_err(Stop::failed)?;
     metrics.install_globally();
+    let tls = config.tls.clone().map(Tls::load).transpose().map_err(Stop::misconfigured)?;
     if config.store_is_default {
         make_folder(&config.store)?;
     }
-    let store = saga_store::connect(&config.store).await.map_err(|error| match error {
-        StoreError::Unavailable(_) => Stop::unavailable(error),
-        StoreError::Corrupt(_) | StoreError::Unusable(_) => Stop::misconfigured(error),
-    })?;
-    let listener = TcpListener::bind(config.listen).await.map_err(|error| {
-        Stop::failed(format!(
-            "cannot listen on {}: {error}; choose another --listen",
-            config.listen
-        ))
-    })?;
+    let store = saga_store::connect_with(&config.store, config.upgrade).await.map_err(unusable)?;
+    let listener = listen(config.listen).await?;
     let address = listener.local_addr().map_err(Stop::failed)?;
+    let known = reload::known(&declared);
+    let codes = coded.iter().map(reload::key).collect();
+    let definitions: Vec<Definition> =
+        coded.into_iter().chain(declared.into_iter().map(|one| one.definition)).collect();
     let banner = banner(&config, address, &definitions);
     let figures = config.worker.clone();
     let mut builder = Daemon::builder(store)
@@ -51,27 +55,59 @@ pub(super) async fn serve(
     if config.insecure == Insecure::Yes {
         builder = builder.insecure();
     }
+    if let Some(tls) = &tls {
+        builder = builder.tls(tls.clone());
+    }
     for definition in definitions {
         builder = builder.register(definition);
     }
     let daemon = builder.start(listener).await.map_err(Stop::misconfigured)?;
-    println!("{banner}");
+    let handle = daemon.handle();
+    let reloader = Reloader { source: settings, values, handle, tls, known, coded: codes };
+    // Before anybody is told that it runs: a signal that comes then finds somebody who listens.
+    let signals = Signals::listen().map_err(Stop::failed)?;
     let shutdown = CancellationToken::new();
-    tokio::spawn(end_on_signals(shutdown.clone()));
-    let report = daemon.run(shutdown).await;
+    tokio::spawn(heed(signals, reloader, shutdown.clone()));
+    end_with_stdin(config.stdin, shutdown.clone());
+    println!("{banner}");
+    run(daemon, shutdown).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the daemon to its end and keeps the supervisor informed.
+async fn run(daemon: Daemon, shutdown: CancellationToken) {
+    let supervisor = Supervisor::find();
+    supervisor.ready();
+    let informing = async {
+        tokio::join!(supervisor.keep_alive(), async {
+            shutdown.cancelled().await;
+            supervisor.stopping();
+        })
+        .0
+    };
+    let report = tokio::select! {
+        report = daemon.run(shutdown.clone()) => report,
+        never = informing => match never {},
+    };
     if report.gave_up {
         tracing::warn!(
             "calls in flight were given up at the end of worker.drain_timeout; their sagas go on elsewhere, or here after the next start"
         );
     }
     tracing::info!(sagas = report.sagas, "drained");
-    Ok(ExitCode::SUCCESS)
 }
 
-/// The definitions of a folder. A secret that cannot be found now would only be missed when the
-/// first saga needs it, so it is a fault of the start.
-fn declared(folder: &Path, options: &Options) -> Result<Vec<Definition>, Stop> {
-    let declared = declared::load(folder, options).map_err(Stop::misconfigured)?;
+async fn listen(address: SocketAddr) -> Result<TcpListener, Stop> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Stop::failed(format!("cannot listen on {address}: {error}; choose another --listen"))
+    })
+}
+
+/// The definitions of a folder, or everything that is wrong with them. A secret that cannot be found
+/// now would only be missed when the first saga needs it, so it is a fault as well.
+pub(super) fn declared(folder: &Path, options: &Options) -> Result<Vec<Declared>, Vec<String>> {
+    let declared = declared::load(folder, options)
+        .map_err(|faults| faults.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     let missing: Vec<_> = declared
         .iter()
         .flat_map(|one| one.secrets.iter().map(move |name| (one, name)))
@@ -80,10 +116,7 @@ fn declared(folder: &Path, options: &Options) -> Result<Vec<Definition>, Stop> {
             Some(format!("{}: {why}", one.file))
         })
         .collect();
-    if !missing.is_empty() {
-        return Err(Stop::misconfigured(missing.join("\n")));
-    }
-    Ok(declared.into_iter().map(|one| one.definition).collect())
+    if missing.is_empty() { Ok(declared) } else { Err(missing) }
 }
 
 fn tuned(worker: saga_worker::WorkerBuilder, figures: WorkerConfig) -> saga_worker::WorkerBuilder {
@@ -117,7 +150,7 @@ fn log_to_stderr(log: &LogConfig) {
 }
 
 /// The folder of the default store; one that was named has to be there.
-fn make_folder(url: &str) -> Result<(), Stop> {
+pub(super) fn make_folder(url: &str) -> Result<(), Stop> {
     let path = Path::new(url.trim_start_matches("sqlite://"));
     let Some(folder) = path.parent() else { return Ok(()) };
     std::fs::create_dir_all(folder).map_err(|error| {
@@ -130,16 +163,11 @@ fn make_folder(url: &str) -> Result<(), Stop> {
 
 /// Where everything is.
 fn banner(config: &Config, address: SocketAddr, definitions: &[Definition]) -> String {
-    let keys = if config.keys.is_empty() {
-        "none: everybody who reaches the API may do everything".to_owned()
-    } else {
-        config
-            .keys
-            .holders()
-            .map(|(id, role)| format!("{id} ({role})"))
-            .collect::<Vec<_>>()
-            .join(", ")
+    let keys = match config.keys.is_empty() {
+        true => "none: everybody who reaches the API may do everything".to_owned(),
+        false => listed(&config.keys),
     };
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
     let known = if definitions.is_empty() {
         "none (--definitions FOLDER): the API serves workers of other processes on this store"
             .to_owned()
@@ -148,8 +176,8 @@ fn banner(config: &Config, address: SocketAddr, definitions: &[Definition]) -> S
         names.collect::<Vec<_>>().join(", ")
     };
     format!(
-        "saga-worker {release}\n  API          http://{address}\n  for people   http://{address}/docs\n  \
-         metrics      http://{address}/metrics\n  store        {store}\n  API keys     {keys}\n  \
+        "saga-worker {release}\n  API          {scheme}://{address}\n  for people   {scheme}://{address}/docs\n  \
+         metrics      {scheme}://{address}/metrics\n  store        {store}\n  API keys     {keys}\n  \
          definitions  {known}\nEnd it with Ctrl-C or SIGTERM: calls in flight get {drain:?}; a second one ends it at once.",
         release = env!("CARGO_PKG_VERSION"),
         store = mask(&config.store),
@@ -157,39 +185,29 @@ fn banner(config: &Config, address: SocketAddr, definitions: &[Definition]) -> S
     )
 }
 
-/// The first signal begins the drain, the second ends the process. What is durable stays so.
-async fn end_on_signals(shutdown: CancellationToken) {
-    signal().await;
-    shutdown.cancel();
-    let code = signal().await;
-    eprintln!("saga-worker: a second signal: ending at once");
-    std::process::exit(code);
+/// The holders of keys with their roles.
+pub(super) fn listed(keys: &ApiKeys) -> String {
+    keys.holders().map(|(id, role)| format!("{id} ({role})")).collect::<Vec<_>>().join(", ")
 }
 
-/// Waits for a signal to end, and answers with the exit code that it stands for.
-#[cfg(unix)]
-async fn signal() -> i32 {
-    use tokio::signal::unix::{SignalKind, signal};
-    let pair =
-        signal(SignalKind::terminate()).and_then(|t| Ok((t, signal(SignalKind::interrupt())?)));
-    match pair {
-        Ok((mut terminate, mut interrupt)) => tokio::select! {
-            _ = terminate.recv() => 143,
-            _ = interrupt.recv() => 130,
-        },
-        Err(error) => {
-            tracing::error!(%error, "cannot listen for signals");
-            std::future::pending().await
+/// The first signal to end begins the drain, the second ends the process. What is durable stays so.
+async fn heed(mut signals: Signals, mut reloader: Reloader, shutdown: CancellationToken) {
+    let mut asked_to_end = false;
+    loop {
+        match signals.next().await {
+            Asked::End(code) if asked_to_end => {
+                eprintln!("saga-worker: a second signal: ending at once");
+                std::process::exit(code.into());
+            }
+            Asked::End(_) => {
+                asked_to_end = true;
+                shutdown.cancel();
+            }
+            Asked::Reload if shutdown.is_cancelled() => {
+                tracing::warn!("not reloaded: the daemon drains");
+            }
+            // A signal to end that comes meanwhile waits for it: it is short.
+            Asked::Reload => reloader.reload().await,
         }
     }
-}
-
-/// Waits for Ctrl-C.
-#[cfg(not(unix))]
-async fn signal() -> i32 {
-    if let Err(error) = tokio::signal::ctrl_c().await {
-        tracing::error!(%error, "cannot listen for signals");
-        std::future::pending::<()>().await;
-    }
-    130
 }

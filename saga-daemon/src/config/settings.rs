@@ -69,6 +69,25 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "File of the API keys, as `saga-worker keys new` prints them. Without it everybody who reaches the API may do everything",
     ),
     setting(
+        "tls.cert",
+        "PATH",
+        "",
+        "Certificate of the API in PEM, its authorities after it; with it the API speaks https only",
+    ),
+    setting("tls.key", "PATH", "", "Private key of the certificate in PEM"),
+    setting(
+        "tls.client_ca",
+        "PATH",
+        "",
+        "Authorities in PEM that sign the certificates of clients; with it only such clients get in",
+    ),
+    setting(
+        "no_migrate",
+        "BOOL",
+        "false",
+        "true: refuse a database whose schema would have to be changed, for a role that may not; see `saga-worker migrate`",
+    ),
+    setting(
         "worker.name",
         "NAME",
         "",
@@ -102,6 +121,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("http.body_bytes_max", "BYTES", "1048576", "Largest body of a request"),
     setting("http.connections_max", "N", "4096", "Most connections at a time"),
     setting("http.streams_max", "N", "2048", "Most event streams at a time"),
+    setting(
+        "exit_with_stdin",
+        "BOOL",
+        "false",
+        "true: drain and exit when standard input ends, so that a parent process that dies leaves nothing running",
+    ),
     setting("log.format", "FORMAT", "pretty", "pretty or json, on standard error"),
     setting(
         "log.filter",

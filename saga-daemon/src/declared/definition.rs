@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use saga_core::{Definition, DefinitionSpec, Fault, Op, parallel};
+use saga_core::{Definition, DefinitionSpec, Digest, Fault, Op, parallel};
 
 use super::fault::Code;
 use super::fields::Fields;
@@ -252,6 +252,7 @@ impl Plan {
             Ok(definition) => Some(Declared {
                 file: source.file().to_owned(),
                 definition,
+                digest: Digest::of(&[source.text().as_bytes()]),
                 secrets: secrets.into_iter().collect(),
             }),
             Err(error) => {

@@ -7,6 +7,7 @@ mod mapping;
 mod noise;
 mod order;
 mod outbound;
+mod replies;
 mod schema;
 mod secrets;
 mod support;

@@ -166,3 +166,60 @@ async fn connections_beyond_the_bound_wait_for_a_place() {
     shutdown.cancel();
     timeout(PATIENCE, running).await.expect("it ends").unwrap();
 }
+
+/// Every way to be reached, with and without keys and the word that it is meant.
+#[tokio::test]
+async fn who_may_listen_where_without_keys() {
+    let given = |keys: bool, insecure: bool| {
+        move |builder: saga_daemon::DaemonBuilder| {
+            let builder = if keys { builder.keys(crate::support::keys().0) } else { builder };
+            if insecure { builder.insecure() } else { builder }
+        }
+    };
+    for (address, keys, insecure, may) in [
+        ("127.0.0.1:0", false, false, true),
+        ("127.0.0.1:0", true, false, true),
+        ("127.8.8.8:0", false, false, true),
+        ("[::1]:0", false, false, true),
+        ("0.0.0.0:0", false, false, false),
+        ("0.0.0.0:0", true, false, true),
+        ("0.0.0.0:0", false, true, true),
+        ("[::]:0", false, false, false),
+        ("[::]:0", true, false, true),
+    ] {
+        // A machine may be without addresses of version 6.
+        let Ok(listener) = TcpListener::bind(address).await else { continue };
+        let builder = given(keys, insecure)(Daemon::builder(memory()));
+        let started = builder.start(listener).await;
+        assert_eq!(started.is_ok(), may, "{address}, keys: {keys}, insecure: {insecure}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_says_it_is_compressed_is_not_unpacked() {
+    let world = World::new().await;
+    // A bomb would be small as sent; what counts here is that nobody looks into it.
+    let request = world.api.request(Method::POST, "/v1/sagas/place-order");
+    let request =
+        request.header("content-encoding", "gzip").header("content-type", "application/json");
+    let packed: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xab, 0xae, 5, 0];
+    let answer = world.api.send(request.body(packed)).await;
+    assert_eq!((answer.status, answer.problem().as_str()), (400, "malformed-request"));
+    assert_eq!(world.api.get("/v1/sagas").await.body["sagas"], json!([]));
+}
+
+/// A store whose errors hold what nobody outside should read.
+#[tokio::test]
+async fn what_a_driver_says_stays_in_the_log() {
+    let problem = saga_daemon::problem::Problem::from(saga_core::store::StoreError::Unavailable(
+        "connection to 10.1.2.3:5432 as saga_run refused: password hush".to_owned(),
+    ));
+    let response = axum::response::IntoResponse::into_response(problem);
+    assert_eq!(response.status(), 503);
+    let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    assert!(text.contains("the store does not answer"), "{text}");
+    for inside in ["10.1.2.3", "saga_run", "hush"] {
+        assert!(!text.contains(inside), "{text}");
+    }
+}

@@ -12,17 +12,17 @@ use tempfile::TempDir;
 
 use crate::support::PATIENCE;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_saga-worker");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_saga-worker");
 
 /// The example beside the tests' own program.
-fn embed() -> PathBuf {
+pub(crate) fn embed() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let folder = tests.ancestors().nth(2).unwrap();
     folder.join("examples").join(format!("embed_daemon{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// A program without the settings of whoever runs the tests.
-fn program(path: &Path) -> Command {
+pub(crate) fn program(path: &Path) -> Command {
     let mut command = Command::new(path);
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("SAGA_")) {
         command.env_remove(name);
@@ -31,43 +31,72 @@ fn program(path: &Path) -> Command {
 }
 
 /// A daemon; killed when dropped.
-struct Served {
+pub(crate) struct Served {
     child: Child,
-    url: String,
-    banner: String,
+    pub(crate) url: String,
+    pub(crate) banner: String,
+    log: PathBuf,
+    /// Flags for programs that ask it, beside its address.
+    pub(crate) ask_with: Vec<String>,
     /// Kept open, as a terminal would be.
     _stdout: Lines<BufReader<ChildStdout>>,
 }
 
 impl Served {
-    fn start(folder: &Path, more: &[&str]) -> Self {
+    pub(crate) fn start(folder: &Path, more: &[&str]) -> Self {
         Self::of(&embed(), folder, more)
     }
 
-    fn of(path: &Path, folder: &Path, more: &[&str]) -> Self {
+    pub(crate) fn of(path: &Path, folder: &Path, more: &[&str]) -> Self {
         let mut command = program(path);
-        command
-            .arg("serve")
-            .args(["--listen", "127.0.0.1:0", "--worker-lease-ttl", "1s"])
-            .args(more);
+        command.arg("serve").args(more);
+        for (flag, value) in [("--listen", "127.0.0.1:0"), ("--worker-lease-ttl", "1s")] {
+            if !more.contains(&flag) {
+                command.args([flag, value]);
+            }
+        }
         command.env("STATE_DIRECTORY", folder.join("data"));
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        Self::spawn(command, folder)
+    }
+
+    pub(crate) fn spawn(mut command: Command, folder: &Path) -> Self {
+        let log = folder.join(format!("log-{}", uuid::Uuid::new_v4().simple()));
+        let stderr = std::fs::File::create(&log).unwrap();
+        let mut child = command.stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut banner = String::new();
         while !banner.contains("End it with") {
-            banner.push_str(&lines.next().expect("it says where it is").unwrap());
+            let line = lines.next().unwrap_or_else(|| {
+                panic!("it says where it is: {}", std::fs::read_to_string(&log).unwrap())
+            });
+            banner.push_str(&line.unwrap());
             banner.push('\n');
         }
         let url = banner.lines().find_map(|line| line.trim().strip_prefix("API ")).unwrap();
-        Self { child, url: url.trim().to_owned(), banner, _stdout: lines }
+        let (url, ask_with) = (url.trim().to_owned(), Vec::new());
+        Self { child, url, banner, log, ask_with, _stdout: lines }
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits until it has logged these words.
+    pub(crate) fn until_logged(&self, words: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log().contains(words) {
+            assert!(Instant::now() < deadline, "never logged {words:?}: {}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         let mut command = program(Path::new(BINARY));
-        command.args(arguments).args(["--url", &self.url]).output().unwrap()
+        command.args(arguments).args(["--url", &self.url]).args(&self.ask_with).output().unwrap()
     }
 
-    fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let output = self.run(&[arguments, &["--json"]].concat());
         let stderr = String::from_utf8_lossy(&output.stderr);
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{stderr}"))
@@ -75,7 +104,7 @@ impl Served {
 
     /// Waits until a step of a saga is in this state; asked directly, since a program per look
     /// would be too slow to catch a call in flight.
-    fn until(&self, id: &str, step: usize, state: &str) {
+    pub(crate) fn until(&self, id: &str, step: usize, state: &str) {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let answer = self.http(&format!("/v1/sagas/{id}"));
@@ -89,12 +118,12 @@ impl Served {
     }
 
     /// Whether requests should come here.
-    fn ready(&self) -> bool {
+    pub(crate) fn ready(&self) -> bool {
         self.http("/readyz").starts_with("HTTP/1.1 200")
     }
 
     /// The whole answer to a GET.
-    fn http(&self, path: &str) -> String {
+    pub(crate) fn http(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.url.trim_start_matches("http://")).unwrap();
         let ask = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(ask.as_bytes()).unwrap();
@@ -103,12 +132,12 @@ impl Served {
         answer
     }
 
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
-    fn code(mut self) -> Option<i32> {
+    pub(crate) fn code(mut self) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -127,15 +156,15 @@ impl Drop for Served {
     }
 }
 
-fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
