@@ -54,12 +54,14 @@ impl Participant for Orders {
     }
 }
 
-/// The whole service over its own database and the store of sagas.
+/// The whole service over its own database and the store of sagas; without the latter only its
+/// participant.
 ///
 /// # Errors
 /// When the database cannot be prepared.
-pub async fn router(database: Database, sagas: Client) -> Result<Router, ServiceError> {
+pub async fn router(database: Database, sagas: Option<Client>) -> Result<Router, ServiceError> {
     let participant = participant::router::<Orders>(database, Switches::default()).await?;
+    let Some(sagas) = sagas else { return Ok(participant) };
     let orders = Router::new()
         .route("/orders", post(place).get(counts))
         .route("/orders/{id}", get(show))

@@ -140,15 +140,22 @@ pub fn stop_signal(flags: StopFlags) -> io::Result<CancellationToken> {
 /// # Errors
 /// [`ServiceError::Listen`], or [`ServiceError::System`] when standard output is closed.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, ServiceError> {
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|source| ServiceError::Listen { address, source })?;
+    let listener = bind(address).await?;
     let address = listener.local_addr()?;
     tracing::info!(%address, "listening");
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "listening on http://{address}")?;
     stdout.flush()?;
     Ok(listener)
+}
+
+/// Listens on `address` and prints nothing.
+///
+/// # Errors
+/// [`ServiceError::Listen`], when the port is taken for instance.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, ServiceError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|source| ServiceError::Listen { address, source })
 }
 
 /// Serves `router` until `stop` fires, then lets open requests end for three seconds at most.

@@ -1,13 +1,16 @@
-//! `cargo xtask demo`: real orders through real services, workers killed on the way, and books that
-//! must balance in the end.
+//! `cargo xtask demo`: real orders through the API of real daemons to real services, daemons killed on
+//! the way, and books that must balance in the end.
 //!
-//! `plan` deals the orders, `databases` gives the processes of `fleet` their stores, `driver` posts, `monitor` watches and kills,
-//! `books` compares what the services did with the verdicts, `report` tells.
+//! `plan` deals the orders, `databases` gives the processes of `fleet` their stores, `daemon` starts one
+//! that runs the saga from YAML or from Rust, `daemons` is their API, `driver` posts, `monitor` watches
+//! and kills, `books` compares what the services did with the verdicts, `report` tells.
 
 pub(crate) mod api;
 mod books;
 mod bounded;
 pub(crate) mod build;
+mod daemon;
+mod daemons;
 mod databases;
 mod disk;
 pub(crate) mod driver;

@@ -1,14 +1,16 @@
-//! A worker for the saga `place-order`.
+//! A worker for the saga `place-order`, alone or with the HTTP API of the daemon.
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use saga_daemon::Daemon;
 use saga_examples::database::{self, Address};
 use saga_examples::place_order::{self, Participants};
 use saga_examples::service::{self, StopFlags};
-use saga_worker::Worker;
+use saga_worker::{Worker, WorkerBuilder};
 
 /// Runs the sagas of orders. Any number of them may share one saga database.
 #[derive(Debug, Parser)]
@@ -17,6 +19,11 @@ struct Flags {
     /// the URL of a PostgreSQL database
     #[arg(long, value_name = "PATH|postgres://..")]
     saga_database: Address,
+
+    /// Serve the API of the daemon at this address too; port 0 takes a free one. Without it sagas
+    /// come from other processes
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
 
     /// Who takes part
     #[command(flatten)]
@@ -53,21 +60,40 @@ fn main() -> ExitCode {
 
 async fn work(flags: Flags) -> anyhow::Result<()> {
     let stop = service::stop_signal(flags.stop)?;
-    let worker = Worker::builder(database::open_sagas(&flags.saga_database).await?)
-        .register(place_order::definition(&flags.participants)?)
+    let store = database::open_sagas(&flags.saga_database).await?;
+    let place_order = place_order::definition(&flags.participants)?;
+    let report = if let Some(address) = flags.listen {
+        let daemon = Daemon::builder(store).register(place_order);
+        let daemon = daemon.worker(move |worker| tuned(worker, &flags));
+        let listener = service::bind(address).await?;
+        let daemon = daemon.start(listener).await?;
+        tracing::info!(address = %daemon.address(), "ready");
+        say(&format!("listening on http://{}", daemon.address()))?;
+        daemon.run(stop).await
+    } else {
+        let builder = Worker::builder(store).register(place_order);
+        let worker = tuned(builder, &flags).start().await?;
+        tracing::info!(sagas = %flags.saga_database, "ready");
+        say("worker ready")?;
+        stop.cancelled().await;
+        worker.shutdown().await
+    };
+    tracing::info!(?report, "drained");
+    Ok(())
+}
+
+fn tuned(worker: WorkerBuilder, flags: &Flags) -> WorkerBuilder {
+    worker
         .lease_ttl(Duration::from_millis(flags.lease_ms))
         .poll_interval(Duration::from_millis(flags.poll_ms))
         .drain_timeout(Duration::from_millis(flags.drain_ms))
         .concurrency_max(flags.concurrency_max.into())
         .losses_max(flags.losses_max)
-        .start()
-        .await?;
-    tracing::info!(sagas = %flags.saga_database, "ready");
+}
+
+/// Tells a parent process that all is set.
+fn say(line: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout();
-    writeln!(stdout, "worker ready")?;
-    stdout.flush()?;
-    stop.cancelled().await;
-    let report = worker.shutdown().await;
-    tracing::info!(?report, "drained");
-    Ok(())
+    writeln!(stdout, "{line}")?;
+    stdout.flush()
 }

@@ -13,18 +13,20 @@ const KILLS: u64 = 2;
 #[derive(Debug, Clone, Copy)]
 struct Smoke {
     store: &'static str,
+    definition: &'static str,
     workers: u64,
 }
 
-const ON_SQLITE: Smoke = Smoke { store: "sqlite", workers: 1 };
-const ON_POSTGRES: Smoke = Smoke { store: "postgres", workers: 4 };
+const ON_SQLITE: Smoke = Smoke { store: "sqlite", definition: "yaml", workers: 1 };
+const ON_POSTGRES: Smoke = Smoke { store: "postgres", definition: "rust", workers: 4 };
 
-/// Runs the demo in a misbehaving world and checks its JSON object: one worker on SQLite.
+/// Runs the demo in a misbehaving world and checks its JSON object: one daemon on SQLite, with the
+/// definition in YAML.
 pub(super) async fn on_sqlite(runner: &mut Runner) -> anyhow::Result<Outcome> {
     run(runner, ON_SQLITE).await
 }
 
-/// The same with four workers on PostgreSQL, where there is one.
+/// The same with four daemons on PostgreSQL, where there is one, and the definition in Rust.
 pub(super) async fn on_postgres(runner: &mut Runner) -> anyhow::Result<Outcome> {
     match throwaway_postgres::available() {
         Ok(()) => run(runner, ON_POSTGRES).await,
@@ -36,6 +38,7 @@ async fn run(runner: &mut Runner, smoke: Smoke) -> anyhow::Result<Outcome> {
     let mut command = workspace::cargo();
     command.args(["run", "--quiet", "--package", "xtask", "--", "demo", "--json"]);
     command.args(["--store", smoke.store, "--workers", &smoke.workers.to_string()]);
+    command.args(["--definition", smoke.definition]);
     command.args(["--orders", &ORDERS.to_string(), "--kills", &KILLS.to_string()]);
     command.args(["--faults", "wild"]);
     let mut last = String::new();
@@ -64,6 +67,7 @@ fn faults(line: &str, smoke: Smoke) -> Vec<String> {
     expected.push(("orders", ORDERS.into()));
     expected.push(("kills", KILLS.into()));
     expected.push(("store", smoke.store.into()));
+    expected.push(("definition", smoke.definition.into()));
     expected.push(("workers", smoke.workers.into()));
     expected.push(("books_balance", true.into()));
     let is = |field: &str| summary.get(field).cloned().unwrap_or(Value::Null);
@@ -94,7 +98,7 @@ mod tests {
         json!({
             "orders": 60, "completed": 40, "compensated": 20, "stuck": 0, "stopped": 0,
             "duplicate_effects": 0, "lost_effects": 0, "orphaned_effects": 0, "kills": 2,
-            "store": "postgres", "workers": 4,
+            "store": "postgres", "definition": "rust", "workers": 4,
             "books_balance": true, "p50_ms": 10.5, "p99_ms": 99.0, "elapsed_s": 3.2
         })
     }
@@ -113,6 +117,7 @@ mod tests {
             ("lost_effects", json!(1)),
             ("kills", json!(1)),
             ("store", json!("sqlite")),
+            ("definition", json!("yaml")),
             ("workers", json!(1)),
             ("books_balance", json!(false)),
             ("p99_ms", Value::Null),

@@ -1,4 +1,4 @@
-//! The HTTP side of the order service and of the participants' books, as the demo sees it.
+//! The HTTP side of the order service and of the participants' books, as the demo and the soak see it.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::driver::Shop;
 use super::plan::Order;
 use crate::text;
 
@@ -40,7 +41,7 @@ pub(crate) struct OrderService {
 
 /// An answer that promises a better one later: status 503.
 #[derive(Debug)]
-struct NotNow(String);
+pub(crate) struct NotNow(pub String);
 
 impl fmt::Display for NotNow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,12 +51,12 @@ impl fmt::Display for NotNow {
 
 impl std::error::Error for NotNow {}
 
-/// What `POST /orders` answered.
+/// What the placing of an order was answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// 202: a new order; 200: the order this key had before.
+    /// A new order, or the order this key had before.
     Accepted { order_id: String, is_new: bool },
-    /// 409: the key belongs to an order with another body.
+    /// The key belongs to an order with another body.
     Conflict,
     /// Any other refusal, with its body.
     Refused { status: u16, body: String },
@@ -85,16 +86,10 @@ pub(crate) struct Counts {
     pub stopped: usize,
 }
 
-/// One order with the view of its saga.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct OrderView {
-    pub order_id: String,
-    pub view: SagaView,
-}
-
 /// The parts of a saga's view that the demo reads. Times are epoch microseconds.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct SagaView {
+    pub id: String,
     pub status: Status,
     pub started_at: i64,
     pub ended_at: Option<i64>,
@@ -117,8 +112,8 @@ pub(crate) struct StepView {
     pub output: Value,
 }
 
-/// One transition in a saga's log; `at` is in epoch microseconds.
-#[derive(Debug, Clone, Deserialize)]
+/// One transition in a saga's log, its events in words; `at` is in epoch microseconds.
+#[derive(Debug, Clone)]
 pub(crate) struct LogEntry {
     pub at: i64,
     pub events: Vec<String>,
@@ -178,7 +173,7 @@ impl Counts {
         self.completed + self.compensated + self.stopped
     }
 
-    /// Every saga the order service knows.
+    /// Every saga there is.
     pub(crate) fn all(&self) -> usize {
         self.moving() + self.stuck + self.verdicts()
     }
@@ -188,34 +183,6 @@ impl OrderService {
     /// The order service at `url`, which may be out of order for as long as `patience` lasts.
     pub(crate) fn new(client: reqwest::Client, url: String, patience: Duration) -> Self {
         Self { client, url, patience }
-    }
-
-    /// Places an order. A call without a clear answer is made again with the same key.
-    ///
-    /// # Errors
-    /// When no call got a clear answer.
-    pub(crate) async fn place(&self, key: &str, order: &Order) -> anyhow::Result<Answer> {
-        until_clear(self.patience, || self.try_place(key, order)).await
-    }
-
-    /// How many sagas are in each status; asked once, since whoever counts asks again anyway.
-    pub(crate) async fn counts(&self) -> anyhow::Result<Counts> {
-        #[derive(Deserialize)]
-        struct Orders {
-            counts: Counts,
-        }
-        let orders: Orders = try_get(&self.client, &format!("{}/orders", self.url)).await?;
-        Ok(orders.counts)
-    }
-
-    /// One order with its saga.
-    pub(crate) async fn order(&self, id: &str) -> anyhow::Result<OrderView> {
-        get(&self.client, self.patience, &format!("{}/orders/{id}", self.url)).await
-    }
-
-    /// The log of an order's saga, oldest transition first.
-    pub(crate) async fn log(&self, id: &str) -> anyhow::Result<Vec<LogEntry>> {
-        get(&self.client, self.patience, &format!("{}/orders/{id}/log", self.url)).await
     }
 
     async fn try_place(&self, key: &str, order: &Order) -> anyhow::Result<Answer> {
@@ -232,6 +199,12 @@ impl OrderService {
     }
 }
 
+impl Shop for OrderService {
+    async fn place(&self, key: &str, order: &Order) -> anyhow::Result<Answer> {
+        until_clear(self.patience, || self.try_place(key, order)).await
+    }
+}
+
 /// The JSON at an address; a call that fails is made again, one that is put off for as long as
 /// `patience` lasts.
 ///
@@ -245,7 +218,14 @@ pub(crate) async fn get<T: DeserializeOwned>(
     until_clear(patience, || try_get(client, url)).await
 }
 
-async fn try_get<T: DeserializeOwned>(client: &reqwest::Client, url: &str) -> anyhow::Result<T> {
+/// As [`get`], asked once.
+///
+/// # Errors
+/// As [`get`].
+pub(crate) async fn try_get<T: DeserializeOwned>(
+    client: &reqwest::Client,
+    url: &str,
+) -> anyhow::Result<T> {
     let call = client.get(url).send();
     let response = call.await.with_context(|| format!("GET {url} got no answer"))?;
     let status = response.status();
@@ -257,7 +237,7 @@ async fn try_get<T: DeserializeOwned>(client: &reqwest::Client, url: &str) -> an
 }
 
 /// An answer that is none, with the detail of its problem body where it has one.
-fn answered(call: &str, status: StatusCode, body: &str) -> anyhow::Error {
+pub(crate) fn answered(call: &str, status: StatusCode, body: &str) -> anyhow::Error {
     let problem = serde_json::from_str::<Value>(body).unwrap_or_default();
     let detail = problem.get("detail").and_then(Value::as_str).unwrap_or(body);
     let text = format!("{call} answered {status}: {detail}");
@@ -268,7 +248,10 @@ fn answered(call: &str, status: StatusCode, body: &str) -> anyhow::Error {
 }
 
 /// Makes a call again and again, with growing pauses, until it gets a clear answer.
-async fn until_clear<T, F>(patience: Duration, call: impl Fn() -> F) -> anyhow::Result<T>
+///
+/// # Errors
+/// When it gets none for as long as `patience` lasts.
+pub(crate) async fn until_clear<T, F>(patience: Duration, call: impl Fn() -> F) -> anyhow::Result<T>
 where
     F: Future<Output = anyhow::Result<T>>,
 {

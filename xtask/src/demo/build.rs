@@ -12,7 +12,7 @@ use tokio::process::Command;
 use super::screen::Screen;
 use crate::workspace;
 
-/// Where each program of `saga-examples` is.
+/// Where each program is.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs(BTreeMap<String, PathBuf>);
 
@@ -20,28 +20,33 @@ impl Programs {
     /// The program of the given name.
     ///
     /// # Errors
-    /// When `saga-examples` has no such program.
+    /// When there is no such program.
     pub(crate) fn path(&self, name: &str) -> anyhow::Result<&Path> {
         let path = self.0.get(name).map(PathBuf::as_path);
         path.with_context(|| {
             let known: Vec<_> = self.0.keys().map(String::as_str).collect();
             format!(
-                "saga-examples has no program `{name}`; it has: {}. Is saga-examples/src/bin complete?",
+                "there is no program `{name}`, only: {}. Is saga-examples/src/bin complete?",
                 known.join(", ")
             )
         })
     }
 }
 
-/// Builds every program of `saga-examples` with these of its features; cargo's own progress goes to
+/// Builds every program of these packages with these of their features; cargo's own progress goes to
 /// stderr.
 ///
 /// # Errors
 /// When cargo cannot be called or the build fails.
-pub(crate) async fn programs(screen: &mut Screen, features: &str) -> anyhow::Result<Programs> {
-    screen.say("building the services and the worker (the first time takes some minutes)");
+pub(crate) async fn programs(
+    screen: &mut Screen,
+    packages: &[&str],
+    features: &str,
+) -> anyhow::Result<Programs> {
+    screen.say("building the services and the workers (the first time takes some minutes)");
     let mut cargo = Command::from(workspace::cargo())
-        .args(["build", "--package", "saga-examples", "--bins", "--features", features])
+        .args(["build", "--bins", "--features", features])
+        .args(packages.iter().flat_map(|package| ["--package", package]))
         .arg("--message-format=json-render-diagnostics")
         .stdout(Stdio::piped())
         .kill_on_drop(true)
@@ -52,7 +57,7 @@ pub(crate) async fn programs(screen: &mut Screen, features: &str) -> anyhow::Res
     stdout.read_to_string(&mut messages).await.context("could not read what cargo built")?;
     let status = cargo.wait().await.context("could not wait for cargo")?;
     if !status.success() {
-        bail!("the build of saga-examples failed ({status}); cargo says why above");
+        bail!("the build of {} failed ({status}); cargo says why above", packages.join(", "));
     }
     Ok(built(&messages))
 }
@@ -86,6 +91,6 @@ mod tests {
         );
         assert_eq!(programs.path("points").unwrap(), Path::new("target/debug/points"));
         let missing = programs.path("orders").unwrap_err().to_string();
-        assert!(missing.contains("no program `orders`; it has: points"), "{missing}");
+        assert!(missing.contains("no program `orders`, only: points"), "{missing}");
     }
 }

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::build::Programs;
 use super::options::Options;
@@ -21,10 +21,10 @@ const FRESH_DATABASE: &str = "fresh-database";
 /// How long dropping the database may take.
 const DROP_GRACE: Duration = Duration::from_secs(30);
 
-/// Connections that one worker may have: every lane of its store.
+/// Connections that one daemon may have: every lane of its store.
 const PER_WORKER: u32 = 9;
-/// Connections of the services, with those of the order service for its sagas.
-const OF_SERVICES: u32 = 5 * 6 + 9;
+/// Connections of the services.
+const OF_SERVICES: u32 = 5 * 6;
 
 /// The databases of a run.
 #[derive(Debug)]
@@ -65,19 +65,16 @@ impl Databases {
             program: programs.path(FRESH_DATABASE)?,
             arguments: &arguments,
             environment: server.environment(),
+            ready: "database ",
         };
         let started = Process::start(launch, folder).await;
-        let (holder, first) = started.with_context(|| {
+        let (holder, database) = started.with_context(|| {
             let url = server.url(None);
             format!(
                 "no database for the demo on {url}; check that the URL is right, the server runs \
                  and lets its user create databases"
             )
         })?;
-        let Some(name) = first.trim().strip_prefix("database ") else {
-            bail!("{FRESH_DATABASE} should have said `database ..` but said `{first}`");
-        };
-        let database = name.to_owned();
         Ok(Self::Server(Box::new(OnServer { server, database, holder })))
     }
 
@@ -89,9 +86,16 @@ impl Databases {
         }
     }
 
-    /// The address of the database of the sagas.
+    /// The URL of the store of the sagas.
     pub(crate) fn of_sagas(&self) -> OsString {
-        self.of_service("sagas")
+        match self {
+            Self::Files(folder) => {
+                let mut url = OsString::from("sqlite://");
+                url.push(folder.join("sagas.db"));
+                url
+            }
+            Self::Server(_) => self.of_service("sagas"),
+        }
     }
 
     /// What a process needs in its environment to use them.

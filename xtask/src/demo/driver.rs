@@ -1,16 +1,29 @@
-//! Posts the orders, some of them more than once, and checks what the order service promises.
+//! Posts the orders, some of them more than once, and checks what whoever takes them promises.
 
 use anyhow::bail;
 use tokio::sync::watch;
 
-use super::api::{Answer, OrderService};
+use super::api::Answer;
 use super::bounded;
-use super::plan::{Planned, Posting};
+use super::plan::{Order, Planned, Posting};
 
 /// How many orders are posted at the same time.
 const AT_ONCE: usize = 16;
 
-/// An order that the order service took.
+/// Whoever takes orders: the daemons, or an order service before them.
+pub(crate) trait Shop: Clone + Send + Sync + 'static {
+    /// Places an order. A call without a clear answer is made again with the same key.
+    ///
+    /// # Errors
+    /// When no call got a clear answer.
+    fn place(
+        &self,
+        key: &str,
+        order: &Order,
+    ) -> impl Future<Output = anyhow::Result<Answer>> + Send;
+}
+
+/// An order that was taken.
 #[derive(Debug, Clone)]
 pub(crate) struct Accepted {
     pub planned: Planned,
@@ -23,23 +36,23 @@ pub(crate) struct Posted {
     pub accepted: Vec<Accepted>,
     /// Orders that were posted more than once.
     pub repeated: usize,
-    /// Answers that break a promise of the order service, in words.
+    /// Answers that break a promise, in words.
     pub broken_promises: Vec<String>,
 }
 
 /// Posts every order and counts the ones that are through in `progress`.
 ///
 /// # Errors
-/// When the order service gives no clear answer to an order, however often it is asked.
+/// When there is no clear answer to an order, however often it is posted.
 pub(crate) async fn post_all(
-    service: &OrderService,
+    shop: &impl Shop,
     plan: Vec<Planned>,
     progress: &watch::Sender<usize>,
 ) -> anyhow::Result<Posted> {
     let outcomes = bounded::each(plan, AT_ONCE, |planned| {
-        let (service, progress) = (service.clone(), progress.clone());
+        let (shop, progress) = (shop.clone(), progress.clone());
         async move {
-            let outcome = post(&service, &planned).await?;
+            let outcome = post(&shop, &planned).await?;
             progress.send_modify(|through| *through += 1);
             Ok((planned, outcome))
         }
@@ -58,25 +71,25 @@ pub(crate) type Outcome = Result<String, String>;
 /// Posts one order as it is planned to be posted.
 ///
 /// # Errors
-/// When the order service gives no clear answer, however often it is asked.
-pub(crate) async fn post(service: &OrderService, planned: &Planned) -> anyhow::Result<Outcome> {
+/// When there is no clear answer, however often it is posted.
+pub(crate) async fn post(shop: &impl Shop, planned: &Planned) -> anyhow::Result<Outcome> {
     let Planned { key, order, .. } = planned;
     Ok(match planned.posting {
-        Posting::Once => order_id(&service.place(key, order).await?),
+        Posting::Once => order_id(&shop.place(key, order).await?),
         Posting::Twice => {
-            let first = service.place(key, order).await?;
-            same(&first, &service.place(key, order).await?)
+            let first = shop.place(key, order).await?;
+            same(&first, &shop.place(key, order).await?)
         }
         Posting::AtOnce => {
-            let calls = tokio::try_join!(service.place(key, order), service.place(key, order));
+            let calls = tokio::try_join!(shop.place(key, order), shop.place(key, order));
             let (one, other) = calls?;
             same(&one, &other)
         }
         Posting::OtherBody => {
-            let first = service.place(key, order).await?;
+            let first = shop.place(key, order).await?;
             let mut other = order.clone();
             other.amount_cents += 1;
-            match service.place(key, &other).await? {
+            match shop.place(key, &other).await? {
                 Answer::Conflict => order_id(&first),
                 answer => Err(format!("the same key with another body got {answer:?}, not a 409")),
             }
@@ -109,7 +122,7 @@ impl Posted {
     /// Fails when no order was taken, for then there is nothing to wait for.
     pub(crate) fn check_any(&self) -> anyhow::Result<()> {
         if self.accepted.is_empty() {
-            bail!("the order service took no order; first: {}", self.broken_promises[0]);
+            bail!("no order was taken; first: {}", self.broken_promises[0]);
         }
         Ok(())
     }

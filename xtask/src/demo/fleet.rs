@@ -1,13 +1,15 @@
-//! The processes of the demo: four services, the order service, and the workers.
+//! The processes of the demo: four services, the order service, and the daemons.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 
 use super::bounded;
 use super::build::Programs;
+use super::daemon::{Daemon, Recipe};
+use super::daemons::Addresses;
 use super::databases::Databases;
 use super::options::Options;
 use super::process::{Launch, Process};
@@ -16,14 +18,12 @@ use super::server::Source;
 
 /// The services whose steps can be refused and undone, in the order of the saga.
 pub(crate) const PARTICIPANTS: [&str; 4] = ["inventory", "coupons", "points", "payments"];
-/// The service that takes the orders.
+/// The service that confirms the orders.
 const ORDERS: &str = "orders";
-/// The program that drives the sagas.
-const WORKER: &str = "order-worker";
 
 /// How long the processes may take to end when they are asked to.
 const GRACE: Duration = Duration::from_secs(4);
-/// How many workers are started at the same time.
+/// How many daemons are started at the same time.
 const STARTS_AT_ONCE: usize = 4;
 
 /// Everything that runs.
@@ -35,8 +35,9 @@ pub(crate) struct Fleet {
     source: Option<Source>,
     databases: Option<Databases>,
     services: Vec<Service>,
-    workers: Vec<Process>,
-    workers_started: u32,
+    daemons: Vec<Daemon>,
+    daemons_started: u32,
+    addresses: Addresses,
     rng: Rng,
 }
 
@@ -63,21 +64,21 @@ impl Fleet {
             source,
             databases: None,
             services: Vec::new(),
-            workers: Vec::new(),
-            workers_started: 0,
+            daemons: Vec::new(),
+            daemons_started: 0,
+            addresses: Addresses::default(),
             rng: Rng::new(options.seed),
         }
     }
 
-    /// Prepares the databases, then starts every service, then the workers.
+    /// Prepares the databases, then starts every service, then the daemons.
     ///
     /// # Errors
     /// When one of them does not come up.
     pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
         let source = self.source.take();
         let prepared = Databases::prepare(source, &self.programs, &self.folder, &self.options);
-        let databases = self.databases.insert(prepared.await?);
-        let sagas = ["--saga-database".into(), databases.of_sagas()];
+        self.databases = Some(prepared.await?);
         for name in PARTICIPANTS {
             let misbehaviour = [
                 "--faults".into(),
@@ -87,40 +88,48 @@ impl Fleet {
             ];
             self.start_service(name, misbehaviour.into()).await?;
         }
-        self.start_service(ORDERS, sagas.into()).await?;
-        self.start_workers(self.options.workers).await
+        self.start_service(ORDERS, Vec::new()).await?;
+        self.start_daemons((0..self.options.workers).collect()).await
     }
 
-    /// Kills one of the workers with SIGKILL, starts another one in its place and tells the process
+    /// Kills one of the daemons with SIGKILL, starts another one in its place and tells the process
     /// id of the dead one.
     ///
     /// # Errors
     /// When there is none, it cannot be killed or its replacement does not become ready.
-    pub(crate) async fn replace_a_worker(&mut self) -> anyhow::Result<u32> {
-        anyhow::ensure!(!self.workers.is_empty(), "there is no worker to kill");
-        let victim = self.rng.below(self.workers.len() as u64) as usize;
-        let worker = self.workers.swap_remove(victim);
-        let pid = worker.pid();
-        worker.kill().await?;
-        self.start_workers(1).await?;
+    pub(crate) async fn replace_a_daemon(&mut self) -> anyhow::Result<u32> {
+        anyhow::ensure!(!self.daemons.is_empty(), "there is no daemon to kill");
+        let victim = self.rng.below(self.daemons.len() as u64) as usize;
+        let Daemon { place, url, process } = self.daemons.swap_remove(victim);
+        let pid = process.pid();
+        self.addresses.remove(&url);
+        process.kill().await?;
+        self.start_daemons(vec![place]).await?;
         Ok(pid)
+    }
+
+    /// Where the daemons are, now and after one was replaced.
+    pub(crate) fn addresses(&self) -> Addresses {
+        self.addresses.clone()
+    }
+
+    /// Each daemon in words: its name and where its API is.
+    pub(crate) fn introductions(&self) -> Vec<String> {
+        let line = |daemon: &Daemon| format!("  daemon {}  {}", daemon.place + 1, daemon.url);
+        self.daemons.iter().map(line).collect()
     }
 
     /// Fails when a process has ended that should run.
     pub(crate) fn check_running(&mut self) -> anyhow::Result<()> {
         self.databases.as_mut().map_or(Ok(()), Databases::check_running)?;
         let services = self.services.iter_mut().map(|service| &mut service.process);
-        services.chain(&mut self.workers).try_for_each(Process::check_running)
+        let daemons = self.daemons.iter_mut().map(|daemon| &mut daemon.process);
+        services.chain(daemons).try_for_each(Process::check_running)
     }
 
     /// Whether anything was started whose logs may be worth a look.
     pub(crate) fn has_services(&self) -> bool {
         !self.services.is_empty()
-    }
-
-    /// Where the order service listens.
-    pub(crate) fn orders_url(&self) -> &str {
-        self.url(ORDERS)
     }
 
     /// Every service that keeps books, and where it listens.
@@ -138,7 +147,8 @@ impl Fleet {
     /// they are kept. Tells what is left.
     pub(crate) async fn stop(&mut self, keep: bool) -> Vec<String> {
         let services = std::mem::take(&mut self.services).into_iter().map(|s| s.process);
-        let mut processes: Vec<Process> = self.workers.drain(..).chain(services).collect();
+        let daemons = self.daemons.drain(..).map(|daemon| daemon.process);
+        let mut processes: Vec<Process> = daemons.chain(services).collect();
         processes.iter_mut().for_each(Process::ask_to_end);
         let ending = processes.into_iter().map(|process| tokio::spawn(process.ended(GRACE)));
         for ended in ending.collect::<Vec<_>>() {
@@ -150,35 +160,23 @@ impl Fleet {
         }
     }
 
-    async fn start_workers(&mut self, number: u32) -> anyhow::Result<()> {
+    async fn start_daemons(&mut self, places: Vec<u32>) -> anyhow::Result<()> {
         let databases = self.databases.as_ref().context("the databases come first")?;
-        let mut arguments: Vec<OsString> = vec!["--saga-database".into(), databases.of_sagas()];
-        for service in &self.services {
-            arguments.push(format!("--{}", service.name).into());
-            arguments.push(service.url.clone().into());
-        }
-        arguments.push("--exit-with-stdin".into());
-        let numbers = (1..=number).map(|nth| self.workers_started + nth).collect();
-        self.workers_started += number;
-        let environment = databases.environment();
-        let program = self.programs.path(WORKER)?.to_owned();
-        let started = bounded::each(numbers, STARTS_AT_ONCE, |nth: u32| {
-            let (program, arguments, folder) =
-                (program.clone(), arguments.clone(), self.folder.clone());
-            let (name, environment) = (format!("worker-{nth}"), environment.clone());
-            async move {
-                let launch =
-                    Launch { name: &name, program: &program, arguments: &arguments, environment };
-                let (process, first) = Process::start(launch, &folder).await?;
-                if first.trim() != "worker ready" {
-                    let tail = process.tail();
-                    bail!("{name} should have said `worker ready` but said `{first}`{tail}");
-                }
-                Ok(process)
-            }
+        let (sagas, services) = (databases.of_sagas(), self.bookkeepers());
+        let recipe = Recipe::new(&self.options, &self.programs, &self.folder, sagas, &services)?;
+        let recipe = recipe.with_environment(databases.environment());
+        let numbered: Vec<(u32, u32)> =
+            places.into_iter().zip(self.daemons_started + 1..).collect();
+        self.daemons_started += u32::try_from(numbered.len()).unwrap_or(u32::MAX);
+        let started = bounded::each(numbered, STARTS_AT_ONCE, |(place, nth): (u32, u32)| {
+            let recipe = recipe.clone();
+            async move { recipe.start(place, &format!("daemon-{nth}")).await }
         });
-        let started = started.await?;
-        self.workers.extend(started);
+        for daemon in started.await? {
+            self.addresses.add(&daemon.url);
+            self.daemons.push(daemon);
+        }
+        self.daemons.sort_by_key(|daemon| daemon.place);
         Ok(())
     }
 
@@ -197,19 +195,18 @@ impl Fleet {
             program: self.programs.path(name)?,
             arguments: &arguments,
             environment: databases.environment(),
+            ready: "listening on ",
         };
-        let (process, first) = Process::start(launch, &self.folder).await?;
-        let Some(url) = first.trim().strip_prefix("listening on ") else {
-            bail!("{name} should have said `listening on ..` but said `{first}`{}", process.tail());
-        };
-        self.services.push(Service { name, url: url.to_owned(), process });
+        let (process, url) = Process::start(launch, &self.folder).await?;
+        self.services.push(Service { name, url, process });
         Ok(())
     }
 
-    /// The last lines of the logs in which a reason may stand: the order service's and the workers'.
+    /// The last lines of the logs in which a reason may stand: the daemons' and the order service's.
     pub(crate) fn tails(&self) -> String {
         let orders = self.services.iter().filter(|service| service.name == ORDERS);
-        let processes = orders.map(|service| &service.process).chain(&self.workers);
+        let daemons = self.daemons.iter().map(|daemon| &daemon.process);
+        let processes = daemons.chain(orders.map(|service| &service.process));
         processes.take(TAILS_MAX).map(Process::tail).collect()
     }
 }

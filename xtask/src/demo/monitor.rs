@@ -1,11 +1,12 @@
-//! Watches the run: shows its progress, kills workers, notices what went wrong, and knows the end.
+//! Watches the run: shows its progress, kills daemons, notices what went wrong, and knows the end.
 
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use tokio::sync::watch;
 
-use super::api::{Counts, OrderService};
+use super::api::Counts;
+use super::daemons::Daemons;
 use super::fleet::Fleet;
 use super::killer::Killer;
 use super::screen::Screen;
@@ -23,7 +24,7 @@ const QUIET: Duration = Duration::from_secs(5);
 /// Watches one run to its end.
 #[derive(Debug)]
 pub(crate) struct Monitor<'a> {
-    pub service: OrderService,
+    pub daemons: Daemons,
     pub fleet: &'a mut Fleet,
     pub folder: &'a Folder,
     pub screen: &'a mut Screen,
@@ -47,7 +48,7 @@ impl Monitor<'_> {
     /// Watches until every order is posted and no saga moves any more, or patience ends.
     ///
     /// # Errors
-    /// When a process ends that should run, the disk is full, or a worker cannot be restarted.
+    /// When a process ends that should run, the disk is full, or a daemon cannot be restarted.
     pub(crate) async fn watch(
         mut self,
         through: watch::Receiver<usize>,
@@ -58,11 +59,11 @@ impl Monitor<'_> {
         loop {
             self.fleet.check_running()?;
             let posted = *through.borrow() == self.orders;
-            let counts = match self.service.counts().await {
+            let counts = match self.daemons.counts().await {
                 Ok(counts) => counts,
                 Err(error) if changed_at.elapsed() > self.patience => return Err(error),
                 Err(error) => {
-                    self.screen.live(format!("no news from the order service: {error:#}"));
+                    self.screen.live(format!("no news from the daemons: {error:#}"));
                     self.pause().await;
                     continue;
                 }
@@ -92,10 +93,10 @@ impl Monitor<'_> {
 
     async fn kill(&mut self, counts: &Counts) -> anyhow::Result<()> {
         let killed_at = Instant::now();
-        let pid = self.fleet.replace_a_worker().await?;
+        let pid = self.fleet.replace_a_daemon().await?;
         self.killer.struck();
         self.screen.say(format!(
-            "killed a worker (SIGKILL, process {pid}) with {} alive; another is ready after {}",
+            "killed a daemon (SIGKILL, process {pid}) with {} alive; another is ready after {}",
             text::count(counts.moving(), "saga"),
             text::span(killed_at.elapsed()),
         ));

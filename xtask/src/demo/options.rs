@@ -38,12 +38,24 @@ pub(crate) struct Options {
     #[arg(long, value_name = "URL")]
     pub postgres_url: Option<String>,
 
-    /// How many worker processes run the sagas at the same time.
+    /// What the daemons run the sagas from. `yaml`: the program `saga-worker` by itself, with
+    /// saga-examples/definitions/place-order.yaml. `rust`: a program that embeds the daemon, with
+    /// saga-examples/src/place_order.rs. The API, the saga and the books are the same; the default
+    /// is what needs no program of one's own.
+    #[arg(long, value_enum, default_value_t = Definition::Yaml)]
+    pub definition: Definition,
+
+    /// How many daemons run the sagas at the same time, each with the HTTP API at a port of its own.
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=32))]
     pub workers: u32,
 
-    /// How many times to kill a worker, any of them, with SIGKILL while sagas are alive; another one
+    /// The port of the first daemon's API; the others take those after it. Without this the system
+    /// gives each a free one.
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Option<u16>,
+
+    /// How many times to kill a daemon, any of them, with SIGKILL while sagas are alive; another one
     /// is started in its place.
     #[arg(long, value_name = "K", default_value_t = 1)]
     pub kills: u32,
@@ -91,6 +103,33 @@ impl Store {
         match self {
             Self::Sqlite => "SQLite",
             Self::Postgres => "PostgreSQL",
+        }
+    }
+}
+
+/// What the daemons run the sagas from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Definition {
+    /// A file, read by `saga-worker`.
+    Yaml,
+    /// Code, in a program that embeds the daemon.
+    Rust,
+}
+
+impl Definition {
+    /// The word that flags and the JSON object use.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Yaml => "yaml",
+            Self::Rust => "rust",
+        }
+    }
+
+    /// Where it is written down.
+    pub(crate) fn source(self) -> &'static str {
+        match self {
+            Self::Yaml => "saga-examples/definitions/place-order.yaml",
+            Self::Rust => "saga-examples/src/place_order.rs",
         }
     }
 }
@@ -147,6 +186,15 @@ impl Options {
                 self.kills, self.orders
             ));
         }
+        if let Some(port) = self.port
+            && u32::from(port) + self.workers - 1 > u32::from(u16::MAX)
+        {
+            return Err(format!(
+                "--port {port} leaves no room for {} daemons: ports end at {}",
+                self.workers,
+                u16::MAX
+            ));
+        }
         match &self.postgres_url {
             Some(_) if self.store != Store::Postgres => {
                 Err("--postgres-url is for --store postgres; add that flag, or leave this one out"
@@ -180,7 +228,7 @@ mod tests {
         let options = parse("").unwrap();
         assert_eq!((options.orders, options.seed, options.kills), (200, 1, 1));
         assert_eq!((options.faults, options.store), (Faults::Mild, Store::Sqlite));
-        assert_eq!(options.workers, 1);
+        assert_eq!((options.workers, options.definition), (1, Definition::Yaml));
         assert!(options.check().is_ok());
     }
 
@@ -188,6 +236,14 @@ mod tests {
     fn more_kills_than_orders_are_refused_with_the_reason() {
         let fault = parse("--orders 2 --kills 3").unwrap().check().unwrap_err();
         assert!(fault.contains("--kills 3 is more than --orders 2"), "{fault}");
+    }
+
+    #[test]
+    fn ports_that_do_not_reach_for_all_daemons_are_refused() {
+        assert!(parse("--port 65500 --workers 32").unwrap().check().is_ok());
+        let fault = parse("--port 65510 --workers 32").unwrap().check().unwrap_err();
+        assert!(fault.contains("--port 65510") && fault.contains("32 daemons"), "{fault}");
+        assert!(parse("--port 0").is_err());
     }
 
     #[test]

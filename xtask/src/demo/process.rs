@@ -1,4 +1,4 @@
-//! One child process: started, awaited by its first line, watched, and never left behind.
+//! One child process: started, awaited by a line of its output, watched, and never left behind.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -24,6 +24,9 @@ pub(crate) struct Launch<'a> {
     pub arguments: &'a [OsString],
     /// A variable that it gets beside those of this process.
     pub environment: Option<(&'static str, String)>,
+    /// How the line of its standard output begins that says that it is ready; lines before it are
+    /// for people.
+    pub ready: &'static str,
 }
 
 /// A running child.
@@ -40,26 +43,37 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a program, its log (stderr) in `folder`, and waits for its first line on stdout.
+    /// Starts a program, its log (stderr) in `folder`, and waits for the line on stdout that says that
+    /// it is ready. Answers with the rest of that line.
     ///
     /// # Errors
-    /// When the program cannot be started, ends before its first line or is silent for too long; the
+    /// When the program cannot be started, ends before that line or does not say it for too long; the
     /// message holds the last lines of its log.
     pub(crate) async fn start(launch: Launch<'_>, folder: &Path) -> anyhow::Result<(Self, String)> {
-        let Launch { name, program, arguments, environment } = launch;
+        let Launch { name, program, arguments, environment, ready } = launch;
         let mut command = Command::new(program);
         command.args(arguments).envs(environment);
-        Self::start_command(name, command, folder).await
+        Self::spawn(name, command, folder, ready).await
     }
 
-    /// As [`Process::start`], of a command that is ready but for its pipes.
+    /// As [`Process::start`], of a command that is ready but for its pipes, and with the first line of
+    /// its output whatever that is.
     ///
     /// # Errors
     /// As [`Process::start`].
     pub(crate) async fn start_command(
         name: &str,
+        command: Command,
+        folder: &Path,
+    ) -> anyhow::Result<(Self, String)> {
+        Self::spawn(name, command, folder, "").await
+    }
+
+    async fn spawn(
+        name: &str,
         mut command: Command,
         folder: &Path,
+        ready: &str,
     ) -> anyhow::Result<(Self, String)> {
         let log = folder.join(format!("{name}.log"));
         let stderr = File::create(&log)
@@ -78,8 +92,8 @@ impl Process {
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().expect("stdout was asked to be a pipe");
         let mut process = Self { name: name.to_owned(), child, stdin, log };
-        let first = process.first_line(stdout).await?;
-        Ok((process, first))
+        let said = process.ready_line(stdout, ready).await?;
+        Ok((process, said))
     }
 
     /// The id of the process, while it runs.
@@ -157,11 +171,19 @@ impl Process {
         format!("\n  the last lines of {}:\n    {}", self.name, lines.join("\n    "))
     }
 
-    /// Reads the first line and leaves a task behind that empties the pipe, so that a child that
-    /// says more is never blocked.
-    async fn first_line(&mut self, stdout: ChildStdout) -> anyhow::Result<String> {
+    /// Reads up to the line that begins with `ready` and leaves a task behind that empties the pipe,
+    /// so that a child that says more is never blocked.
+    async fn ready_line(&mut self, stdout: ChildStdout, ready: &str) -> anyhow::Result<String> {
         let mut lines = BufReader::new(stdout).lines();
-        let first = match tokio::time::timeout(READY_WITHIN, lines.next_line()).await {
+        let found = async {
+            while let Some(line) = lines.next_line().await? {
+                if let Some(rest) = line.trim_start().strip_prefix(ready) {
+                    return Ok(Some(rest.trim_end().to_owned()));
+                }
+            }
+            Ok::<_, std::io::Error>(None)
+        };
+        let found = match tokio::time::timeout(READY_WITHIN, found).await {
             Ok(Ok(Some(line))) => line,
             Ok(Ok(None)) => return Err(self.ended_early().await),
             Ok(Err(error)) => {
@@ -175,7 +197,7 @@ impl Process {
             ),
         };
         tokio::spawn(drain(lines));
-        Ok(first)
+        Ok(found)
     }
 
     async fn ended_early(&mut self) -> anyhow::Error {
@@ -199,15 +221,17 @@ mod tests {
     async fn shell(script: &str, folder: &Path) -> anyhow::Result<(Process, String)> {
         let arguments = ["-c".into(), script.into()];
         let (name, program) = ("child", Path::new("/bin/sh"));
-        let launch = Launch { name, program, arguments: &arguments, environment: None };
+        let launch =
+            Launch { name, program, arguments: &arguments, environment: None, ready: "ready" };
         Process::start(launch, folder).await
     }
 
     #[tokio::test]
-    async fn the_first_line_tells_that_a_child_is_ready() {
+    async fn the_line_that_was_waited_for_tells_that_a_child_is_ready() {
         let folder = tempfile::tempdir().unwrap();
-        let (mut process, first) = shell("echo listening; cat", folder.path()).await.unwrap();
-        assert_eq!(first, "listening");
+        let script = "echo hello; echo '  ready at 7'; cat";
+        let (mut process, rest) = shell(script, folder.path()).await.unwrap();
+        assert_eq!(rest, " at 7");
         process.check_running().unwrap();
         process.ask_to_end();
         process.ended(Duration::from_secs(10)).await;

@@ -41,6 +41,7 @@ struct Summary {
     orphaned_effects: u64,
     kills: usize,
     store: &'static str,
+    definition: &'static str,
     workers: u32,
     books_balance: bool,
     p50_ms: Option<f64>,
@@ -102,6 +103,7 @@ impl Report {
             orphaned_effects: self.audit.orphaned_effects,
             kills: self.kills,
             store: options.store.word(),
+            definition: options.definition.word(),
             workers: options.workers,
             books_balance: self.audit.balances(),
             p50_ms,
@@ -116,9 +118,9 @@ impl Report {
         serde_json::to_string(&summary).expect("a summary has only string keys and finite numbers")
     }
 
-    /// Who ran the sagas on what, how often a worker was killed, and why not more often.
+    /// Who ran the sagas on what, how often a daemon was killed, and why not more often.
     fn workers(&self, options: &Options) -> String {
-        let workers = text::count(options.workers as usize, "worker");
+        let workers = text::count(options.workers as usize, "daemon");
         let wanted = options.kills as usize;
         let killed = match self.kills {
             kills if kills < wanted => {
@@ -196,7 +198,7 @@ fn rounded(number: f64, decimals: f64) -> f64 {
 mod tests {
     use serde_json::Value;
 
-    use super::super::options::{Faults, Store};
+    use super::super::options::{Definition, Faults, Store};
     use super::super::verdicts::tests::ended;
     use super::*;
 
@@ -220,6 +222,8 @@ mod tests {
             faults: Faults::Wild,
             store: Store::Postgres,
             postgres_url: None,
+            definition: Definition::Rust,
+            port: None,
             workers: 4,
             keep: false,
             json: true,
@@ -251,6 +255,7 @@ mod tests {
             ("orphaned_effects", 0.into()),
             ("kills", 1.into()),
             ("store", Value::from("postgres")),
+            ("definition", Value::from("rust")),
             ("workers", 4.into()),
             ("books_balance", true.into()),
             ("p50_ms", 20.0.into()),
@@ -276,7 +281,7 @@ mod tests {
     fn kills_that_found_no_living_saga_are_admitted() {
         let mut options = options();
         let report = report(Vec::new());
-        let all = "4 workers on PostgreSQL, 1 kill by SIGKILL, each replaced";
+        let all = "4 daemons on PostgreSQL, 1 kill by SIGKILL, each replaced";
         assert_eq!(report.workers(&options), all);
         options.kills = 5;
         assert!(report.workers(&options).contains("1 of 5 kills: then no saga was alive"));

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::watch;
 
-use super::api::{self, Book, OrderService, Switches};
+use super::api::{self, Book, Switches};
 use super::bounded;
 use super::build;
+use super::daemons::Daemons;
 use super::disk;
 use super::driver::{self, Accepted, Posted};
 use super::fleet::{Fleet, PARTICIPANTS};
@@ -26,6 +27,8 @@ use super::verdicts::{self, Ended};
 use crate::interrupt::{Interrupt, Interrupts};
 use crate::text;
 
+/// Whose programs the demo runs.
+const PACKAGES: [&str; 2] = ["saga-examples", "saga-daemon"];
 /// How many orders are read back at the same time.
 const READ_AT_ONCE: usize = 8;
 /// How much longer than the latest request may take is waited for it to land.
@@ -40,7 +43,7 @@ pub(crate) async fn demo(options: &Options) -> anyhow::Result<ExitCode> {
     let mut screen = Screen::new(options.json);
     let source = Source::find(options)?;
     let programs = tokio::select! {
-        built = build::programs(&mut screen, "") => built?,
+        built = build::programs(&mut screen, &PACKAGES, "") => built?,
         interrupt = interrupts.next() => return Ok(interrupted(interrupt, &mut screen)),
     };
     let mut folder = Folder::create()?;
@@ -114,20 +117,24 @@ async fn perform(
     screen.live(format!("starting the services on {}", options.store.title()));
     fleet.start().await?;
     let client = api::client()?;
-    let url = fleet.orders_url().to_owned();
-    let service = OrderService::new(client.clone(), url, options.patience());
+    let daemons = Daemons::new(client.clone(), fleet.addresses(), options.patience());
     let orders = options.orders as usize;
     screen.say(format!(
-        "placing {} (seed {}, faults {}, {} on {})",
+        "{} on {} with place-order from {}, each with its API (see /docs):",
+        text::count(options.workers as usize, "daemon"),
+        options.store.title(),
+        options.definition.source()
+    ));
+    fleet.introductions().into_iter().for_each(|line| screen.say(line));
+    screen.say(format!(
+        "placing {} through the API (seed {}, faults {})",
         text::count(orders, "order"),
         options.seed,
         options.faults,
-        text::count(options.workers as usize, "worker"),
-        options.store.title()
     ));
     let (progress, through) = watch::channel(0);
     let monitor = Monitor {
-        service: service.clone(),
+        daemons: daemons.clone(),
         fleet,
         folder,
         screen,
@@ -137,13 +144,13 @@ async fn perform(
     };
     let started_at = Instant::now();
     let plan = plan::orders(options.seed, options.orders);
-    let posting = driver::post_all(&service, plan, &progress);
+    let posting = driver::post_all(&daemons, plan, &progress);
     let (posted, watched) = tokio::try_join!(posting, monitor.watch(through))?;
     posted.check_any()?;
     settle(options, &client, fleet, screen).await?;
     let books = books(options, &client, fleet).await?;
     let elapsed = watched.ended_at.duration_since(started_at);
-    report(options, &service, posted, watched, &books, elapsed).await
+    report(options, &daemons, posted, watched, &books, elapsed).await
 }
 
 /// Waits until every request that a service delivers late has landed: a verdict must hold whatever
@@ -184,18 +191,18 @@ async fn books(
 
 async fn report(
     options: &Options,
-    service: &OrderService,
+    daemons: &Daemons,
     posted: Posted,
     watched: Watched,
     books: &[Book],
     elapsed: Duration,
 ) -> anyhow::Result<Report> {
     let Posted { accepted, repeated, mut broken_promises } = posted;
-    let ended = read_back(service, accepted).await?;
+    let ended = read_back(daemons, accepted).await?;
     broken_promises.extend(shortfalls(options, &watched, ended.len()));
     broken_promises.extend(verdicts::impossible(&ended, options));
     let journey = match journey::choose(&ended) {
-        Some(saga) => journey::lines(saga, &service.log(&saga.accepted.saga_id).await?),
+        Some(saga) => journey::lines(saga, &daemons.log(&saga.accepted.saga_id).await?),
         None => Vec::new(),
     };
     let audit = super::books::audit(&ended, books);
@@ -211,7 +218,7 @@ fn shortfalls(options: &Options, watched: &Watched, accepted: usize) -> Vec<Stri
     }
     if watched.counts.all() != accepted {
         shortfalls.push(format!(
-            "the order service knows {}, but took {}",
+            "the daemons know {}, but took {}",
             text::count(watched.counts.all(), "saga"),
             text::count(accepted, "order")
         ));
@@ -219,18 +226,18 @@ fn shortfalls(options: &Options, watched: &Watched, accepted: usize) -> Vec<Stri
     shortfalls
 }
 
-async fn read_back(service: &OrderService, accepted: Vec<Accepted>) -> anyhow::Result<Vec<Ended>> {
+async fn read_back(daemons: &Daemons, accepted: Vec<Accepted>) -> anyhow::Result<Vec<Ended>> {
     bounded::each(accepted, READ_AT_ONCE, |accepted| {
-        let service = service.clone();
+        let daemons = daemons.clone();
         async move {
-            let order = service.order(&accepted.saga_id).await?;
+            let view = daemons.saga(&accepted.saga_id).await?;
             anyhow::ensure!(
-                order.order_id == accepted.saga_id,
-                "asked for order {}, got {}",
+                view.id == accepted.saga_id,
+                "asked for saga {}, got {}",
                 accepted.saga_id,
-                order.order_id
+                view.id
             );
-            Ok(Ended { accepted, view: order.view })
+            Ok(Ended { accepted, view })
         }
     })
     .await

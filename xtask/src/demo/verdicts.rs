@@ -112,7 +112,7 @@ pub(crate) fn impossible(ended: &[Ended], options: &Options) -> Vec<String> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::super::options::Store;
+    use super::super::options::{Definition, Store};
     use super::super::plan;
     use super::*;
 
@@ -124,6 +124,7 @@ pub(crate) mod tests {
             {"name": "redeem-coupon", "state": "processed", "output": {"discount_cents": discount}}
         ]);
         let view = SagaView {
+            id: format!("saga-{index}"),
             status,
             started_at: 1_000_000,
             ended_at: (took_ms >= 0).then_some(1_000_000 + took_ms * 1_000),
@@ -141,6 +142,8 @@ pub(crate) mod tests {
             faults,
             store: Store::Sqlite,
             postgres_url: None,
+            definition: Definition::Rust,
+            port: None,
             workers: 1,
             keep: false,
             json: false,

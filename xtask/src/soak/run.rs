@@ -58,7 +58,7 @@ async fn perform(
     folder: &Folder,
     progress: &mut Progress,
 ) -> anyhow::Result<Report> {
-    let programs = build::programs(&mut progress.0, "crash-points").await?;
+    let programs = build::programs(&mut progress.0, &["saga-examples"], "crash-points").await?;
     let ground = Ground::prepare(options.store, folder.path()).await?;
     let crew = Arc::new(Crew::new(options, ground, &programs, folder.path())?);
     let began = Instant::now();

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post as route;
 use serde_json::json;
 
+use super::super::api::OrderService;
 use super::super::plan::{self, Order};
 use super::*;
 
