@@ -405,6 +405,9 @@ pub(crate) fn mask(url: &str) -> String {
         return if url.contains('@') { MASKED.to_owned() } else { url.to_owned() };
     };
     let secret = |name: &str| name.contains("password") || name.contains("key");
+    if parsed.cannot_be_a_base() && url.contains('@') {
+        return MASKED.to_owned();
+    }
     if parsed.password().is_none() && !parsed.query_pairs().any(|(name, _)| secret(&name)) {
         return url.to_owned();
     }

@@ -103,7 +103,7 @@ fn the_image_sets_variables_and_calls_commands_that_there_are() {
         assert!(DOCKERFILE.contains(command), "{command}");
         assert!(commands.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))));
     }
-    assert!(DOCKERFILE.contains("USER nonroot") && !DOCKERFILE.contains(":latest"));
+    assert!(DOCKERFILE.contains("\nUSER 65532") && !DOCKERFILE.contains(":latest"));
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn a_drain_hands_over_what_it_cannot_wait_for_long_before_the_lease_runs_out() {
     let (folder, url) = (folder(), database());
     let flags = ["--store", &url, "--worker-lease-ttl", "300s", "--worker-drain-timeout", "100ms"];
     let [first, second] = [(); 2].map(|()| Served::start(folder.path(), &flags));
-    let id = boiling(&first, 4_000);
+    let id = boiling(&first, 2_500);
     first.signal("TERM");
     assert_eq!(first.code(), Some(0));
     let begun = Instant::now();
