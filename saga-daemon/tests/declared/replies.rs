@@ -1,16 +1,20 @@
 //! What a hostile participant may answer, and what comes of it: never more than an unknown outcome.
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
-use saga_core::{Failure, Payload};
-use saga_daemon::declared::Options;
+use saga_core::{Failure, MemoryStore, Payload};
+use saga_daemon::declared::{Declared, Options};
+use saga_worker::{Settled, SystemClock, Worker};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::support::{Given, call, declare};
 
-/// A server that answers each connection with these bytes, then trickles or closes.
-async fn server(answer: Vec<u8>, trickle: Option<&'static [u8]>) -> String {
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server that answers each connection with these bytes, and then with those again and again.
+async fn server(answer: Vec<u8>, then: Option<(&'static [u8], Duration)>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -20,11 +24,11 @@ async fn server(answer: Vec<u8>, trickle: Option<&'static [u8]>) -> String {
                 let mut request = [0; 4096];
                 let _ = stream.read(&mut request).await;
                 let _ = stream.write_all(&answer).await;
-                while let Some(drop) = trickle {
-                    if stream.write_all(drop).await.is_err() {
+                while let Some((more, pause)) = then {
+                    if stream.write_all(more).await.is_err() {
                         break;
                     }
-                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    tokio::time::sleep(pause).await;
                 }
             });
         }
@@ -32,17 +36,21 @@ async fn server(answer: Vec<u8>, trickle: Option<&'static [u8]>) -> String {
     url
 }
 
-async fn answered(answer: Vec<u8>, trickle: Option<&'static [u8]>) -> Result<Payload, Failure> {
-    let url = server(answer, trickle).await;
+fn definition(url: &str) -> Declared {
     let text = format!(
-        "name: a\nallow_hosts: [127.0.0.1]\nsteps:\n  - name: a\n    pivot: {{ url: {url}/a, answer_max: 64KiB }}\n    timeout: 2s\n"
+        "name: a\nallow_hosts: [127.0.0.1]\nsteps:\n  - name: a\n    pivot: {{ url: {url}/a, answer_max: 64KiB }}\n    timeout: 300ms\n    retry: {{ attempts: 1 }}\n"
     );
-    let declared = declare(&text, &Options::default());
-    let within = tokio::time::timeout(
-        Duration::from_secs(60),
-        call(&declared.definition, 0, Given::default()),
-    );
-    within.await.expect("no answer is waited for without end")
+    declare(&text, &Options::default())
+}
+
+/// What one call makes of an answer, without the time limit, which is the worker's.
+async fn answered(
+    answer: Vec<u8>,
+    then: Option<(&'static [u8], Duration)>,
+) -> Result<Payload, Failure> {
+    let declared = definition(&server(answer, then).await);
+    let called = call(&declared.definition, 0, Given::default());
+    tokio::time::timeout(PATIENCE, called).await.expect("it is cut at its bound")
 }
 
 fn ok(body: &[u8]) -> Vec<u8> {
@@ -97,14 +105,31 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_cut_at_its_bound_and_one_that_trickles_at_its_time() {
+async fn an_answer_without_end_is_cut_at_its_bound() {
     let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
-    let begun = Instant::now();
-    message(answered(head.clone(), Some(&[b'1'; 1_024])).await);
-    let chunk = b"400\r\n0000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000";
-    message(answered(head, Some(chunk)).await);
-    message(answered(b"HTTP/1.1 200 OK\r\n".to_vec(), Some(b"X-A: b\r\n")).await);
-    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    let chunk: &[u8] = b"10\r\n0123456789abcdef\r\n";
+    let said = message(answered(head, Some((chunk, Duration::ZERO))).await);
+    assert!(said.contains("65536"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_trickles_is_given_up_at_the_time_of_its_step() {
+    let pause = Duration::from_millis(20);
+    let cases: [(&[u8], &'static [u8]); 3] = [
+        (b"HTTP/1.1 200 OK\r\n", b"X"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n", b" "),
+    ];
+    for (head, drop) in cases {
+        let declared = definition(&server(head.to_vec(), Some((drop, pause))).await);
+        let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+        let worker = Worker::builder(store).register(declared.definition).start().await.unwrap();
+        let started = worker.start("a", &()).await.unwrap();
+        let settled = tokio::time::timeout(PATIENCE, started.settled()).await.expect("in time");
+        let Settled::Stuck(wait) = settled.unwrap() else { panic!("its outcome is unknown") };
+        assert!(wait.text.contains("pivot"), "{}", wait.text);
+        worker.shutdown().await;
+    }
 }
 
 #[tokio::test]
