@@ -197,6 +197,46 @@ pub enum StuckReason {
 }
 
 impl Event {
+    /// The names of all kinds of events, as in the log.
+    pub const KINDS: &[&str] = &[
+        "saga_started",
+        "step_received",
+        "step_processed",
+        "step_failed",
+        "step_rejected",
+        "call_held",
+        "call_withdrawn",
+        "worker_lost",
+        "recovery_began",
+        "compensation_received",
+        "step_compensated",
+        "compensation_failed",
+        "saga_stuck",
+        "command_accepted",
+        "saga_ended",
+    ];
+
+    /// The name of its kind, as in the log.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::SagaStarted(_) => "saga_started",
+            Self::StepReceived { .. } => "step_received",
+            Self::StepProcessed { .. } => "step_processed",
+            Self::StepFailed { .. } => "step_failed",
+            Self::StepRejected { .. } => "step_rejected",
+            Self::CallHeld { .. } => "call_held",
+            Self::CallWithdrawn { .. } => "call_withdrawn",
+            Self::WorkerLost => "worker_lost",
+            Self::RecoveryBegan { .. } => "recovery_began",
+            Self::CompensationReceived { .. } => "compensation_received",
+            Self::StepCompensated { .. } => "step_compensated",
+            Self::CompensationFailed { .. } => "compensation_failed",
+            Self::SagaStuck { .. } => "saga_stuck",
+            Self::CommandAccepted(_) => "command_accepted",
+            Self::SagaEnded { .. } => "saga_ended",
+        }
+    }
+
     /// The event in words, for logs and operators.
     pub fn describe(&self, spec: &DefinitionSpec) -> String {
         let name = |step: &StepIndex| spec.name_of(*step);

@@ -1,4 +1,4 @@
-//! The port to durable storage: four small traits that make up a [`Store`].
+//! The port to durable storage: small traits that make up a [`Store`].
 //!
 //! Stores check lease and expected position, append, index and hand back. They
 //! never look into events. What they have to guarantee is written at each
@@ -6,6 +6,7 @@
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod feed;
 mod memory;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub use feed::{Cursor, CursorError, Feed, FeedEdge, FeedEntry, FeedError, FeedPage};
 pub use memory::MemoryStore;
 
 use crate::command::{Command, Refusal};
@@ -27,9 +29,9 @@ use crate::time::Timestamp;
 ///
 /// The future of a store method may be dropped at any time: the work it began
 /// is then either done completely or not at all, never in part.
-pub trait Store: SagaLog + Leases + Inbox + Definitions {}
+pub trait Store: SagaLog + Leases + Inbox + Definitions + Feed {}
 
-impl<T: SagaLog + Leases + Inbox + Definitions> Store for T {}
+impl<T: SagaLog + Leases + Inbox + Definitions + Feed> Store for T {}
 
 /// The saga log and the row of present state beside it.
 #[async_trait]

@@ -4,6 +4,7 @@ mod connect;
 mod definitions;
 mod distributed;
 mod failure;
+mod feed;
 mod group;
 mod inbox;
 mod lane;
@@ -38,6 +39,9 @@ const DISTRIBUTED_LANES: (usize, usize) = (4, 16);
 /// Lanes for everything that is neither a start, an append nor a heartbeat.
 const LANES: usize = 4;
 
+/// Lanes that read the feed, so that readers who catch up keep nobody from anything else.
+const FEEDERS: usize = 2;
+
 /// A durable store in PostgreSQL 15 or newer. Cheap to clone; clones share their connections.
 ///
 /// Any number of processes may use one database. Opening it brings its schema up to date. It
@@ -51,7 +55,7 @@ const LANES: usize = 4;
 ///
 /// # Connections
 /// One for heartbeats, one for starts, two for appends, four for the rest, one that listens for
-/// wake-ups, and one for retention once there is some. Each belongs to a task that uses it for one thing at a time and replaces it when the
+/// wake-ups, one for retention once there is some, and two for the feed once somebody reads it. Each belongs to a task that uses it for one thing at a time and replaces it when the
 /// server does not answer within ten seconds.
 ///
 /// # Spread over machines
@@ -66,6 +70,7 @@ pub struct PostgresStore {
     lanes: Lanes,
     heartbeat: Lanes,
     retention: Lanes,
+    feed: Lanes,
     starts: Arc<[Group<Starts>]>,
     appends: Arc<[Group<Appends>]>,
     hint: Arc<Hint>,
@@ -95,6 +100,7 @@ impl PostgresStore {
             lanes: Lanes::start(LANES, &connector),
             heartbeat: Lanes::start(1, &connector),
             retention: Lanes::start(1, &pinned),
+            feed: Lanes::start(FEEDERS, &connector.ordered()),
             starts: (0..starters)
                 .map(|_| Group::start(Starts { distributed }, connector.clone()))
                 .collect(),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::time::Duration;
 
-use saga_core::store::{CommandAnswer, SagaRow, StoreError, Summary, WorkerCard, WorkerRow};
+use saga_core::store::{
+    CommandAnswer, Cursor, FeedEntry, SagaRow, StoreError, Summary, WorkerCard, WorkerRow,
+};
 use saga_core::{
     Command, DefinitionRef, DefinitionSpec, Digest, IdempotencyKey, LogRow, SagaId, Status,
     Timestamp, WorkerId,
@@ -32,6 +34,19 @@ pub(crate) type SagaColumns = (
 
 /// Of the table `saga_log`: `seq, epoch, at, body, digest`.
 pub(crate) type LogColumns = (i64, i64, i64, String, Vec<u8>);
+
+/// Of the tables `saga_log` and `saga`, for the feed.
+pub(crate) struct FeedColumns {
+    /// Number of the transaction, or of the row.
+    pub(crate) turn: i64,
+    pub(crate) id: Vec<u8>,
+    pub(crate) name: String,
+    pub(crate) version: i64,
+    pub(crate) definition: Vec<u8>,
+    pub(crate) key: Option<String>,
+    pub(crate) status: String,
+    pub(crate) log: LogColumns,
+}
 
 /// Of the table `saga_command`: `saga_id, body`.
 pub(crate) type PendingColumns = (Vec<u8>, String);
@@ -105,6 +120,39 @@ pub(crate) fn log(id: SagaId, columns: LogColumns) -> Result<LogRow, StoreError>
         at: Timestamp::from_micros(at),
         digest: Digest::from_bytes(cell.sixteen("digest", &digest)?),
         body,
+    })
+}
+
+/// The place right behind a row of the feed.
+pub(crate) fn feed_place(after: Cursor, columns: &FeedColumns) -> Result<Cursor, StoreError> {
+    let id = saga_id("saga_log", &columns.id)?;
+    let cell = Cell { table: "saga_log", row: &id };
+    let turn = cell.number("position", columns.turn)?;
+    Ok(Cursor { turn, id, seq: cell.number("seq", columns.log.0)?, ..after })
+}
+
+/// The same for going on: behind all rows of its turn, where it cannot be read.
+pub(crate) fn feed_behind(after: Cursor, columns: &FeedColumns) -> Cursor {
+    feed_place(after, columns).unwrap_or_else(|_| {
+        let behind = Cursor::behind(after.lineage, columns.turn.unsigned_abs());
+        Cursor { catching_up: after.catching_up, ..behind }
+    })
+}
+
+/// A row of the feed.
+pub(crate) fn feed(after: Cursor, columns: FeedColumns) -> Result<FeedEntry, StoreError> {
+    let cursor = feed_place(after, &columns)?;
+    let FeedColumns { name, version, definition, key, status, log: row, .. } = columns;
+    let id = cursor.id;
+    let cell = Cell { table: "saga", row: &id };
+    let digest = Digest::from_bytes(cell.sixteen("digest", &definition)?);
+    Ok(FeedEntry {
+        cursor,
+        id,
+        definition: DefinitionRef { name, version: cell.number("version", version)?, digest },
+        key: key.map(|key| cell.key("key", &key)).transpose()?,
+        status: Status::parse(&status).ok_or_else(|| cell.corrupt("status", &status))?,
+        row: log(id, row)?,
     })
 }
 

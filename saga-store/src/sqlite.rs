@@ -2,6 +2,7 @@
 
 mod definitions;
 mod failure;
+mod feed;
 mod hint;
 mod inbox;
 mod leases;

@@ -48,6 +48,7 @@ mod postgres {
     use super::*;
     use driven::{Driven, LONG, PAST, card, order};
 
+    mod feed;
     mod plans;
 
     saga_core::store_conformance!(fresh());

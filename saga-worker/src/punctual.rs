@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use saga_core::store::{
-    Append, AppendError, Claim, CommandAnswer, Definitions, Inbox, Leases, NewSaga, PublishError,
-    Query, SagaLog, SagaRow, StartOutcome, Store, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
+    Append, AppendError, Claim, CommandAnswer, Cursor, Definitions, Feed, FeedEdge, FeedError,
+    FeedPage, Inbox, Leases, NewSaga, PublishError, Query, SagaLog, SagaRow, StartOutcome, Store,
+    StoreError, SubmitOutcome, WorkerCard, WorkerRow,
 };
 use saga_core::{
     Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
@@ -168,5 +169,16 @@ impl Definitions for Punctual {
 
     async fn newest(&self, name: &str) -> Result<Option<DefinitionSpec>, StoreError> {
         self.bound(self.store.newest(name)).await
+    }
+}
+
+#[async_trait]
+impl Feed for Punctual {
+    async fn feed_edge(&self, edge: FeedEdge) -> Result<Cursor, FeedError> {
+        self.bound(self.store.feed_edge(edge)).await
+    }
+
+    async fn feed(&self, after: Cursor, limit: u32) -> Result<FeedPage, FeedError> {
+        self.bound(self.store.feed(after, limit)).await
     }
 }

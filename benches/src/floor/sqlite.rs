@@ -109,7 +109,7 @@ impl<'a> Writer<'a> {
             ])?
         };
         ensure!(changed == 1, "row {seq} of saga {} changed {changed} rows", flight.id);
-        self.log.execute(params![bucket, id, seq, 0, at, row.body, digest])?;
+        self.log.execute(params![bucket, id, seq, 0, at, row.body, digest, status])?;
         Ok(())
     }
 }

@@ -34,6 +34,7 @@ mod claims;
 mod commands;
 mod definitions;
 mod dropped;
+mod feed;
 mod leases;
 mod queries;
 mod retention;
@@ -205,6 +206,12 @@ macro_rules! __store_facts {
             retention::of_many_who_forget_at_once_each_saga_is_counted_by_one,
             retention::commands_that_race_with_forgetting_leave_nothing_behind,
             retention::starts_that_race_with_forgetting_give_one_saga_each,
+            feed::the_feed_gives_every_transition_once_while_many_write,
+            feed::a_reader_may_go_on_from_behind_any_transition,
+            feed::a_transition_in_the_feed_says_whose_it_is_and_where_the_saga_stood,
+            feed::a_reader_is_told_when_something_behind_its_cursor_was_forgotten,
+            feed::what_follows_a_forgotten_transition_comes_behind_it,
+            feed::a_cursor_from_elsewhere_or_from_ahead_is_refused,
             dropped::a_dropped_start_is_there_whole_or_not_at_all,
             dropped::a_dropped_append_is_there_whole_or_not_at_all,
             dropped::a_dropped_claim_is_there_whole_or_not_at_all,

@@ -1,5 +1,7 @@
 //! The reference store: everything in one locked value. The default in tests.
 
+mod feed;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,6 +37,7 @@ struct State {
     keys: HashMap<(String, IdempotencyKey), SagaId>,
     workers: BTreeMap<WorkerId, (WorkerCard, Timestamp)>,
     definitions: BTreeMap<(String, u32), DefinitionSpec>,
+    feed: feed::Order,
 }
 
 struct Record {
@@ -59,7 +62,9 @@ impl Record {
 impl MemoryStore {
     /// An empty store of 16 buckets that reads the time from `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, buckets: 16, state: Mutex::default() }
+        // Two stores of one process begin at different moments, or hold the same.
+        let feed = feed::Order::new(clock.now());
+        Self { clock, buckets: 16, state: Mutex::new(State { feed, ..State::default() }) }
     }
 
     /// The lock is held for a few map operations and never across an await; a
@@ -112,15 +117,16 @@ impl SagaLog for MemoryStore {
             log: vec![saga.first],
             commands: Vec::new(),
         };
+        state.feed.push(saga.id, record.row.seq, record.row.summary.status);
         state.sagas.insert(saga.id, record);
         Ok(StartOutcome::Created)
     }
 
     async fn append(&self, append: Append) -> Result<(), AppendError> {
         let Append { id, owner, row, summary, release } = append;
-        let mut state = self.state();
+        let State { sagas, feed, .. } = &mut *self.state();
         let fenced = AppendError::Fenced { id, epoch: row.epoch, seq: row.seq };
-        let Some(record) = state.sagas.get_mut(&id) else { return Err(fenced) };
+        let Some(record) = sagas.get_mut(&id) else { return Err(fenced) };
         if record.log.contains(&row) {
             return Ok(());
         }
@@ -128,6 +134,7 @@ impl SagaLog for MemoryStore {
         if !ours || record.row.seq + 1 != row.seq {
             return Err(fenced);
         }
+        feed.push(id, row.seq, summary.status);
         (record.row.seq, record.row.claims, record.row.summary) = (row.seq, 0, summary);
         record.log.push(row);
         if release || !record.row.summary.status.is_alive() {
@@ -174,7 +181,7 @@ impl SagaLog for MemoryStore {
 
     async fn forget(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
         let now = self.clock.now();
-        let State { sagas, keys, .. } = &mut *self.state();
+        let State { sagas, keys, feed, .. } = &mut *self.state();
         let ended = sagas.values().filter_map(|Record { row, .. }| {
             let ended_at = row.summary.ended_at?;
             (now.since(ended_at) > age).then_some((ended_at, row.id))
@@ -186,6 +193,7 @@ impl SagaLog for MemoryStore {
             sagas.remove(id);
         }
         keys.retain(|_, id| sagas.contains_key(id));
+        feed.forget(|id| !sagas.contains_key(id));
         Ok(u32::try_from(old.len()).unwrap_or(limit))
     }
 }

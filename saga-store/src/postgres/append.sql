@@ -36,10 +36,11 @@ moved AS (
         AND saga.epoch = given.epoch
         AND saga.seq = given.seq - 1
     RETURNING
-        saga.bucket, saga.id, saga.seq, given.epoch, given.at, given.body, given.digest, given.nth
+        saga.bucket, saga.id, saga.seq, given.epoch, given.at, given.body, given.digest, given.status,
+        given.nth
 ),
 logged AS (
-    INSERT INTO saga_log (bucket, saga_id, seq, epoch, at, body, digest)
-    SELECT bucket, id, seq, epoch, at, body, digest FROM moved
+    INSERT INTO saga_log (bucket, saga_id, seq, epoch, at, body, digest, status)
+    SELECT bucket, id, seq, epoch, at, body, digest, status FROM moved
 )
 SELECT nth FROM moved

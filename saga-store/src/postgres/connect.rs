@@ -34,6 +34,9 @@ const PINNED: [(&str, &str); 4] = [
     ("plan_cache_mode", "force_generic_plan"),
 ];
 
+/// Beside those, for reading the feed: in the order of an index and never by sorting all there is.
+const ORDERED: [(&str, &str); 2] = [("enable_bitmapscan", "off"), ("enable_sort", "off")];
+
 /// For connections that run migrations.
 const UNHURRIED: [(&str, &str); 1] = [("statement_timeout", "0")];
 
@@ -123,6 +126,13 @@ impl PostgresOptions {
         let options = options.options(SETTINGS);
         [options.clone(), options.options(PINNED)]
     }
+
+    /// The driver's options of a connection that reads the feed: for tests of its plan.
+    #[doc(hidden)]
+    pub fn for_feed(self) -> PgConnectOptions {
+        let [_, pinned] = self.for_batches();
+        pinned.options(ORDERED)
+    }
 }
 
 impl From<PgConnectOptions> for PostgresOptions {
@@ -136,6 +146,7 @@ impl From<PgConnectOptions> for PostgresOptions {
 pub(super) struct Connector {
     options: PgConnectOptions,
     pinned: bool,
+    ordered: bool,
 }
 
 impl Connector {
@@ -143,12 +154,18 @@ impl Connector {
         Self {
             options: options.driver.application_name("saga").disable_statement_logging(),
             pinned: false,
+            ordered: false,
         }
     }
 
     /// The same, for connections that run batch statements only.
     pub(super) fn pinned(&self) -> Self {
         Self { pinned: true, ..self.clone() }
+    }
+
+    /// The same, for connections that read the feed only.
+    pub(super) fn ordered(&self) -> Self {
+        Self { pinned: true, ordered: true, ..self.clone() }
     }
 
     /// The options of the driver, for its own listener.
@@ -160,6 +177,9 @@ impl Connector {
         let mut options = self.options.clone().options(SETTINGS);
         if self.pinned {
             options = options.options(PINNED);
+        }
+        if self.ordered {
+            options = options.options(ORDERED);
         }
         connected(options).await
     }

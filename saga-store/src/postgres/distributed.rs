@@ -307,6 +307,15 @@ impl Work for ForgetIn {
     }
 
     async fn run(&self, db: &mut PgConnection) -> Result<i64, Error> {
+        let newest: Option<i64> = sqlx::query_scalar(include_str!("distributed/forget_newest.sql"))
+            .bind(self.bucket)
+            .bind(self.ids.clone())
+            .fetch_one(&mut *db)
+            .await?;
+        sqlx::query(include_str!("distributed/forget_mark.sql"))
+            .bind(newest)
+            .execute(&mut *db)
+            .await?;
         sqlx::query_scalar(include_str!("distributed/forget.sql"))
             .bind(self.bucket)
             .bind(self.ids.clone())

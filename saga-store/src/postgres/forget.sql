@@ -25,6 +25,14 @@ logs AS (
     DELETE FROM saga_log
     USING leaving
     WHERE saga_log.bucket = leaving.bucket AND saga_log.saga_id = leaving.id
+    RETURNING saga_log.xid
+),
+mark AS (
+    -- Up to where the feed has lost rows.
+    UPDATE saga_meta
+    SET value = lost.xid
+    FROM (SELECT max(xid) AS xid FROM logs) AS lost
+    WHERE saga_meta.name = 'feed_forgotten' AND saga_meta.value < lost.xid
 ),
 commands AS (
     DELETE FROM saga_command

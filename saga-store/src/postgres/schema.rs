@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::connect::Connector;
 use super::failure::{Remedy, classify, remedy};
+use super::feed;
 use crate::migrations::{self, PendingMigration, Upgrade, refused};
 
 /// Where it is on record which migrations have run. Not the driver's default, because a caller
@@ -18,7 +19,7 @@ use crate::migrations::{self, PendingMigration, Upgrade, refused};
 const TABLE: &str = "saga_migration";
 
 /// The newest schema this release knows.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// How long opening waits for a server that is not there yet.
 const OPEN_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -63,6 +64,7 @@ async fn try_prepare(
             drop(patient.close().await);
         }
     }
+    feed::keep_ahead(&mut db).await?;
     let buckets: i64 = sqlx::query_scalar(include_str!("buckets.sql")).fetch_one(&mut db).await?;
     drop(db.close().await);
     let known = u16::try_from(buckets).ok().filter(|n| (1..=BUCKETS_MAX).contains(n));
@@ -128,10 +130,12 @@ fn migrator() -> Migrator {
     let saga_log = include_str!("../../migrations/postgres/0001_saga_log.sql");
     let narrow_indexes = include_str!("../../migrations/postgres/0002_narrow_indexes.sql");
     let retention = include_str!("../../migrations/postgres/0003_retention.sql");
+    let feed = include_str!("../../migrations/postgres/0004_feed.sql");
     let mut migrator = Migrator::with_migrations(vec![
         simple(1, "saga_log", saga_log),
         simple(2, "narrow_indexes", narrow_indexes),
-        simple(VERSION, "retention", retention),
+        simple(3, "retention", retention),
+        simple(VERSION, "feed", feed),
     ]);
     // No session locks: behind a transaction pooler, and on databases spread over machines, they
     // do not hold.

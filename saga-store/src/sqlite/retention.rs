@@ -50,6 +50,7 @@ impl Change for Forget {
 
     fn run(&self, db: &Connection) -> Result<u32> {
         let ids = json(&self.forgettable(db)?);
+        execute(db, include_str!("forget_mark.sql"), params![BUCKET, ids])?;
         execute(db, include_str!("forget_log.sql"), params![BUCKET, ids])?;
         execute(db, include_str!("forget_commands.sql"), params![BUCKET, ids])?;
         let forgotten = execute(db, include_str!("forget.sql"), params![BUCKET, ids])?;

@@ -89,7 +89,7 @@ impl Change for Append {
             *release || !summary.status.is_alive(),
         ];
         if execute(db, include_str!("append.sql"), params)? == 1 {
-            let row = start::log_values(*id, row);
+            let row = start::log_values(*id, row, summary.status);
             execute(db, include_str!("append_log.sql"), params_from_iter(row))?;
             return Ok(Appended::Done);
         }

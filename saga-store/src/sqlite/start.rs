@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use rusqlite::types::{ToSql, ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, Result, params_from_iter};
 use saga_core::store::{NewSaga, StartOutcome, StoreError};
-use saga_core::{LogRow, SagaId, Timestamp};
+use saga_core::{LogRow, SagaId, Status, Timestamp};
 use sqlx::sqlite::{SqliteArguments, SqliteConnection};
 
 use super::failure::classify;
@@ -20,7 +20,7 @@ impl Change for NewSaga {
     fn run(&self, db: &Connection) -> Result<Self::Outcome> {
         let created = execute(db, include_str!("start.sql"), params_from_iter(state_values(self)))?;
         if created == 1 {
-            let row = log_values(self.id, &self.first);
+            let row = log_values(self.id, &self.first, self.summary.status);
             execute(db, include_str!("append_log.sql"), params_from_iter(row))?;
             return Ok(Ok(StartOutcome::Created));
         }
@@ -43,7 +43,7 @@ pub(super) async fn start_in(
     let failed = |error| classify("starting a saga", &error);
     let created = bound(include_str!("start.sql"), state_values(saga)).execute(&mut *db).await;
     if created.map_err(failed)?.rows_affected() == 1 {
-        let row = log_values(saga.id, &saga.first);
+        let row = log_values(saga.id, &saga.first, saga.summary.status);
         bound(include_str!("append_log.sql"), row).execute(db).await.map_err(failed)?;
         return Ok(StartOutcome::Created);
     }
@@ -114,7 +114,7 @@ fn state_values(saga: &NewSaga) -> [Cell<'_>; 15] {
 }
 
 /// For `append_log.sql`.
-pub(super) fn log_values(id: SagaId, row: &LogRow) -> [Cell<'_>; 7] {
+pub(super) fn log_values(id: SagaId, row: &LogRow, status: Status) -> [Cell<'_>; 8] {
     [
         Cell::Integer(i64::from(id.bucket().number())),
         Cell::Sixteen(id.to_bytes()),
@@ -123,6 +123,7 @@ pub(super) fn log_values(id: SagaId, row: &LogRow) -> [Cell<'_>; 7] {
         Cell::instant(Some(row.at)),
         Cell::text(&row.body),
         Cell::Sixteen(*row.digest.as_bytes()),
+        Cell::text(status.as_str()),
     ]
 }
 

@@ -4,6 +4,7 @@
 mod conformance;
 mod damage;
 mod driven;
+mod feed;
 mod full;
 mod hints;
 mod kill;

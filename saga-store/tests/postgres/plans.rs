@@ -69,3 +69,24 @@ async fn appends_are_found_by_their_primary_key_in_empty_small_and_large_tables(
         }
     }
 }
+
+#[tokio::test]
+async fn the_feed_is_read_from_its_index_on_in_small_and_large_tables() {
+    let database @ Fresh(url) = &fresh();
+    drop(database.open().await);
+    let reading = PostgresOptions::from_url(url).expect("the fixture's URL").for_feed();
+    let mut db = reading.connect().await.expect("a connection");
+    let sql = include_str!("../../src/postgres/feed.sql");
+    for (sagas, analyse) in [(0, false), (300, false), (50_000, false), (50_000, true)] {
+        fill(&mut db, sagas).await;
+        if analyse {
+            sqlx::query("ANALYZE saga, saga_log").execute(&mut db).await.expect("statistics");
+        }
+        let plan = plan(&mut db, sql).await;
+        let read = plan.lines().filter(|line| line.contains("using saga_log_feed"));
+        assert_eq!(read.count(), 2, "{sagas} sagas, analysed: {analyse}\n{plan}");
+        assert!(plan.contains("using saga_pkey") && plan.contains("Incremental Sort"), "{plan}");
+        let of_all = |line: &str| line.contains("Seq Scan on saga") && !line.contains("saga_meta");
+        assert!(!plan.lines().any(of_all), "{plan}");
+    }
+}

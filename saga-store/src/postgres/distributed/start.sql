@@ -24,8 +24,9 @@ created AS (
     RETURNING id
 ),
 logged AS (
-    INSERT INTO saga_log (bucket, saga_id, seq, epoch, at, body, digest)
-    SELECT $1, given.id, given.seq, given.epoch, given.at, given.body, given.log_digest
+    INSERT INTO saga_log (bucket, saga_id, seq, epoch, at, body, digest, status)
+    SELECT $1, given.id, given.seq, given.epoch, given.at, given.body, given.log_digest,
+        given.status
     FROM created
     INNER JOIN given ON given.id = created.id
 )

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use saga_core::store::{
-    Append, AppendError, Claim, CommandAnswer, Definitions, Inbox, Leases, NewSaga, PublishError,
-    Query, SagaLog, SagaRow, StartOutcome, Store, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
+    Append, AppendError, Claim, CommandAnswer, Cursor, Definitions, Feed, FeedEdge, FeedError,
+    FeedPage, Inbox, Leases, NewSaga, PublishError, Query, SagaLog, SagaRow, StartOutcome, Store,
+    StoreError, SubmitOutcome, WorkerCard, WorkerRow,
 };
 use saga_core::{
     Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
@@ -321,5 +322,16 @@ impl Definitions for FaultyStore {
     async fn newest(&self, name: &str) -> Result<Option<DefinitionSpec>, StoreError> {
         let name = name.to_owned();
         self.through("newest", |inner| async move { inner.newest(&name).await }).await
+    }
+}
+
+#[async_trait]
+impl Feed for FaultyStore {
+    async fn feed_edge(&self, edge: FeedEdge) -> Result<Cursor, FeedError> {
+        self.through("feed_edge", |inner| async move { inner.feed_edge(edge).await }).await
+    }
+
+    async fn feed(&self, after: Cursor, limit: u32) -> Result<FeedPage, FeedError> {
+        self.through("feed", |inner| async move { inner.feed(after, limit).await }).await
     }
 }
