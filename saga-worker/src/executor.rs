@@ -8,6 +8,7 @@ mod call;
 mod persist;
 mod start;
 mod takeover;
+mod telling;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::runtime::{Driven, Runtime};
 
 pub(crate) use start::{new_saga, run_from_start, store_new};
 pub(crate) use takeover::{decline, take_over};
+use telling::Telling;
 
 /// A wait shorter than this is spent in memory; for a longer one the saga is let go of.
 const HOT_WAIT_MAX: std::time::Duration = std::time::Duration::from_millis(200);
@@ -48,6 +50,7 @@ pub(crate) struct Executor {
     replies: Vec<(IdempotencyKey, CommandAnswer)>,
     /// The append under way: whether it was done is not known.
     unconfirmed: Option<Append>,
+    telling: Telling,
 }
 
 /// A call that has come back.
@@ -101,6 +104,7 @@ impl Executor {
         epoch: u64,
     ) -> Self {
         Self {
+            telling: Telling::of(&driven.runtime, &saga),
             runtime: driven.runtime.clone(),
             at: driven.runtime.now(),
             tenure,

@@ -9,6 +9,8 @@ use saga_core::store::Store;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use crate::telemetry::Telemetry;
+
 /// One lease of one worker: from enlisting until it is lost or handed back.
 #[derive(Debug)]
 pub(crate) struct Tenure {
@@ -55,7 +57,7 @@ impl Tenure {
     }
 
     /// Keeps the lease until it is lost; then fires [`Tenure::lost`] and returns.
-    pub(crate) async fn keep(&self, store: &dyn Store) {
+    pub(crate) async fn keep(&self, store: &dyn Store, telemetry: &Telemetry) {
         let mut pause = self.ttl / 3;
         loop {
             tokio::select! {
@@ -77,11 +79,13 @@ impl Tenure {
                 }
                 Ok(false) => break,
                 Err(error) => {
+                    telemetry.lease_failed("renew");
                     tracing::warn!(worker = %self.worker, %error, "cannot renew the lease, trying again");
                     pause = self.ttl / 10;
                 }
             }
         }
+        telemetry.lease_failed("lost");
         tracing::error!(worker = %self.worker, "lease lost: calls are given up, sagas left to others");
         self.lost.cancel();
     }

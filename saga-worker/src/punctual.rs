@@ -17,27 +17,69 @@ use saga_core::{
 };
 use tokio::time::timeout;
 
+use crate::telemetry::Telemetry;
+
 /// A store behind a deadline.
 pub(crate) struct Punctual {
     store: Arc<dyn Store>,
     answer_max: Duration,
+    telemetry: Arc<Telemetry>,
+}
+
+/// An error that may be the store's, or an answer that the caller has to live with.
+trait Failing: From<StoreError> {
+    /// Whether the store did not do its work.
+    fn is_failure(&self) -> bool;
+}
+
+impl Failing for StoreError {
+    fn is_failure(&self) -> bool {
+        true
+    }
+}
+
+impl Failing for AppendError {
+    fn is_failure(&self) -> bool {
+        matches!(self, Self::Store(_))
+    }
+}
+
+impl Failing for FeedError {
+    fn is_failure(&self) -> bool {
+        matches!(self, Self::Store(_))
+    }
+}
+
+impl Failing for PublishError {
+    fn is_failure(&self) -> bool {
+        matches!(self, Self::Store(_))
+    }
 }
 
 impl Punctual {
     /// Puts a deadline of `answer_max` on every call but [`Leases::hinted`], which may wait for ever.
-    pub(crate) fn new(store: Arc<dyn Store>, answer_max: Duration) -> Self {
-        Self { store, answer_max }
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        answer_max: Duration,
+        telemetry: Arc<Telemetry>,
+    ) -> Self {
+        Self { store, answer_max, telemetry }
     }
 
-    async fn bound<T, E: From<StoreError>>(
+    async fn bound<T, E: Failing>(
         &self,
+        operation: &'static str,
         call: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let late = |_| {
             let why = format!("no answer within {} ms", self.answer_max.as_millis());
             Err(StoreError::Unavailable(why).into())
         };
-        timeout(self.answer_max, call).await.unwrap_or_else(late)
+        let answer = timeout(self.answer_max, call).await.unwrap_or_else(late);
+        if answer.as_ref().is_err_and(E::is_failure) {
+            self.telemetry.store_failed(operation);
+        }
+        answer
     }
 }
 
@@ -48,58 +90,58 @@ impl SagaLog for Punctual {
     }
 
     async fn start(&self, saga: NewSaga) -> Result<StartOutcome, StoreError> {
-        self.bound(self.store.start(saga)).await
+        self.bound("start", self.store.start(saga)).await
     }
 
     async fn append(&self, append: Append) -> Result<(), AppendError> {
-        self.bound(self.store.append(append)).await
+        self.bound("append", self.store.append(append)).await
     }
 
     async fn load(&self, id: SagaId) -> Result<Option<(SagaRow, Vec<LogRow>)>, StoreError> {
-        self.bound(self.store.load(id)).await
+        self.bound("load", self.store.load(id)).await
     }
 
     async fn row(&self, id: SagaId) -> Result<Option<SagaRow>, StoreError> {
-        self.bound(self.store.row(id)).await
+        self.bound("row", self.store.row(id)).await
     }
 
     async fn log(&self, id: SagaId, after: u64, limit: u32) -> Result<Vec<LogRow>, StoreError> {
-        self.bound(self.store.log(id, after, limit)).await
+        self.bound("log", self.store.log(id, after, limit)).await
     }
 
     async fn find(&self, query: &Query) -> Result<Vec<SagaRow>, StoreError> {
-        self.bound(self.store.find(query)).await
+        self.bound("find", self.store.find(query)).await
     }
 
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
-        self.bound(self.store.counts()).await
+        self.bound("counts", self.store.counts()).await
     }
 
     async fn forget(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
-        self.bound(self.store.forget(age, limit)).await
+        self.bound("forget", self.store.forget(age, limit)).await
     }
 }
 
 #[async_trait]
 impl Leases for Punctual {
     async fn enlist(&self, worker: &WorkerCard, ttl: Duration) -> Result<(), StoreError> {
-        self.bound(self.store.enlist(worker, ttl)).await
+        self.bound("enlist", self.store.enlist(worker, ttl)).await
     }
 
     async fn renew(&self, worker: WorkerId, ttl: Duration) -> Result<bool, StoreError> {
-        self.bound(self.store.renew(worker, ttl)).await
+        self.bound("renew", self.store.renew(worker, ttl)).await
     }
 
     async fn retire(&self, worker: WorkerId) -> Result<(), StoreError> {
-        self.bound(self.store.retire(worker)).await
+        self.bound("retire", self.store.retire(worker)).await
     }
 
     async fn claim(&self, claim: &Claim) -> Result<Vec<SagaRow>, StoreError> {
-        self.bound(self.store.claim(claim)).await
+        self.bound("claim", self.store.claim(claim)).await
     }
 
     async fn owned(&self, worker: WorkerId) -> Result<Vec<SagaRow>, StoreError> {
-        self.bound(self.store.owned(worker)).await
+        self.bound("owned", self.store.owned(worker)).await
     }
 
     async fn release(
@@ -109,11 +151,11 @@ impl Leases for Punctual {
         epoch: u64,
         next_wake_at: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        self.bound(self.store.release(id, worker, epoch, next_wake_at)).await
+        self.bound("release", self.store.release(id, worker, epoch, next_wake_at)).await
     }
 
     async fn workers(&self) -> Result<Vec<WorkerRow>, StoreError> {
-        self.bound(self.store.workers()).await
+        self.bound("workers", self.store.workers()).await
     }
 
     async fn hinted(&self) {
@@ -124,7 +166,7 @@ impl Leases for Punctual {
 #[async_trait]
 impl Inbox for Punctual {
     async fn submit(&self, id: SagaId, command: &Command) -> Result<SubmitOutcome, StoreError> {
-        self.bound(self.store.submit(id, command)).await
+        self.bound("submit", self.store.submit(id, command)).await
     }
 
     async fn pending(
@@ -132,11 +174,11 @@ impl Inbox for Punctual {
         worker: WorkerId,
         limit: u32,
     ) -> Result<Vec<(SagaId, Command)>, StoreError> {
-        self.bound(self.store.pending(worker, limit)).await
+        self.bound("pending", self.store.pending(worker, limit)).await
     }
 
     async fn commands(&self, id: SagaId) -> Result<Vec<Command>, StoreError> {
-        self.bound(self.store.commands(id)).await
+        self.bound("commands", self.store.commands(id)).await
     }
 
     async fn answer(
@@ -145,14 +187,14 @@ impl Inbox for Punctual {
         request_id: &IdempotencyKey,
         answer: &CommandAnswer,
     ) -> Result<(), StoreError> {
-        self.bound(self.store.answer(id, request_id, answer)).await
+        self.bound("answer", self.store.answer(id, request_id, answer)).await
     }
 }
 
 #[async_trait]
 impl Definitions for Punctual {
     async fn publish(&self, spec: &DefinitionSpec) -> Result<(), PublishError> {
-        self.bound(self.store.publish(spec)).await
+        self.bound("publish", self.store.publish(spec)).await
     }
 
     async fn definition(
@@ -160,25 +202,25 @@ impl Definitions for Punctual {
         name: &str,
         version: u32,
     ) -> Result<Option<DefinitionSpec>, StoreError> {
-        self.bound(self.store.definition(name, version)).await
+        self.bound("definition", self.store.definition(name, version)).await
     }
 
     async fn versions(&self, name: &str) -> Result<Vec<u32>, StoreError> {
-        self.bound(self.store.versions(name)).await
+        self.bound("versions", self.store.versions(name)).await
     }
 
     async fn newest(&self, name: &str) -> Result<Option<DefinitionSpec>, StoreError> {
-        self.bound(self.store.newest(name)).await
+        self.bound("newest", self.store.newest(name)).await
     }
 }
 
 #[async_trait]
 impl Feed for Punctual {
     async fn feed_edge(&self, edge: FeedEdge) -> Result<Cursor, FeedError> {
-        self.bound(self.store.feed_edge(edge)).await
+        self.bound("feed_edge", self.store.feed_edge(edge)).await
     }
 
     async fn feed(&self, after: Cursor, limit: u32) -> Result<FeedPage, FeedError> {
-        self.bound(self.store.feed(after, limit)).await
+        self.bound("feed", self.store.feed(after, limit)).await
     }
 }

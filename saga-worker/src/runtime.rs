@@ -18,7 +18,7 @@ use crate::entropy::Entropy;
 use crate::lease::Tenure;
 use crate::punctual::Punctual;
 use crate::registry::Registry;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, TraceRatio};
 use crate::watchers::Watchers;
 
 /// The figures a worker runs by.
@@ -34,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) payload_bytes_max: usize,
     /// How long what has ended is kept; for ever if not set.
     pub(crate) retention: Option<Duration>,
+    /// How large a part of the sagas without a trace context is recorded.
+    pub(crate) trace_ratio: TraceRatio,
 }
 
 impl Default for Options {
@@ -48,6 +50,7 @@ impl Default for Options {
             losses_max: 10,
             payload_bytes_max: PAYLOAD_BYTES_MAX,
             retention: None,
+            trace_ratio: TraceRatio::default(),
         }
     }
 }
@@ -61,7 +64,7 @@ pub(crate) struct Runtime {
     pub(crate) entropy: Arc<Entropy>,
     pub(crate) breakers: Arc<Breakers>,
     pub(crate) watchers: Arc<Watchers>,
-    pub(crate) telemetry: Telemetry,
+    pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) due: Due,
     /// One permit per driven saga.
     pub(crate) permits: Arc<Semaphore>,
@@ -90,15 +93,16 @@ impl Runtime {
     ) -> Self {
         let executors = TaskTracker::new();
         executors.close();
+        let telemetry = Arc::new(Telemetry::new(&options.name, options.trace_ratio));
         Self {
             // Half a lease, so that a hanging store is given up before the lease is.
-            store: Arc::new(Punctual::new(store, options.lease_ttl / 2)),
+            store: Arc::new(Punctual::new(store, options.lease_ttl / 2, telemetry.clone())),
             breakers: Arc::new(Breakers::new(clock.clone())),
             clock,
             registry,
             entropy,
             watchers: Arc::default(),
-            telemetry: Telemetry::default(),
+            telemetry,
             due: Due::default(),
             permits: Arc::new(Semaphore::new(options.concurrency_max)),
             driven: Mutex::default(),
@@ -109,6 +113,12 @@ impl Runtime {
             drained: CancellationToken::new(),
             options,
         }
+    }
+
+    /// How many sagas are driven here, or about to be.
+    #[cfg(feature = "otel")]
+    pub(crate) fn permits_taken(&self) -> usize {
+        self.options.concurrency_max.saturating_sub(self.permits.available_permits())
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -1,56 +1,243 @@
-//! Every span, metric and attribute name of the worker, in one place.
+//! Every span, metric and attribute name of the product, in one place.
 //!
-//! | name | kind | measures | attributes |
+//! # Spans
+//!
+//! | name | kind | what it spans | attributes |
 //! | --- | --- | --- | --- |
-//! | `saga.attempt` | span | one attempt at an action or compensation | `saga.id`, `saga.name`, `saga.step.id`, `saga.step.type`, `attempt` |
-//! | `saga.starts` | counter | sagas started by this process | `saga.name` |
-//! | `saga.verdicts` | counter | sagas that ended here | `saga.name`, `saga.status` |
-//! | `saga.stuck` | counter | sagas that got stuck here | `saga.name` |
-//! | `saga.forgotten` | counter | ended sagas that this worker deleted for their age | none |
-//! | `saga.verdict.duration` | histogram, s | start to verdict | `saga.name`, `saga.status` |
-//! | `saga.attempt.duration` | histogram, s | one attempt | `saga.name`, `saga.step.id`, `saga.step.type`, `outcome` |
+//! | `saga <definition>` | internal | a whole saga, from its start to its verdict | `saga.id`, `saga.name`, `saga.version`, `saga.status`, `worker` |
+//! | `execute <step>` | client | one attempt at an action | `saga.id`, `saga.name`, `saga.step.id`, `saga.step.type`, `saga.status`, `attempt`, `outcome`, `cause`, `worker` |
+//! | `compensate <step>` | client | one attempt at a compensation | the same |
 //!
-//! `saga.step.type` is `execute` or `compensate`; `outcome` is `processed`,
-//! `rejected` or `unknown`. With the `otel` feature spans and metrics go
-//! through the OpenTelemetry API and are silent until the program installs an
-//! SDK. Log lines go through `tracing` in any case.
+//! A span is made once what it tells is durable: that of an attempt with its outcome, by the worker
+//! that put the outcome on record; that of the saga with its verdict, by the worker that wrote it.
+//! Times are those of the log. An attempt links to the one it repeats, the first attempt at a
+//! compensation to the last one at the action.
 //!
-//! A saga's trace continues the caller's `traceparent`. Without one its trace id
-//! is the saga's id, so all attempts on all workers, before and after a crash,
-//! belong to one trace that anyone can find.
+//! Events of the span of a saga: `recovery_began`, `retry_scheduled` (a wait for the next attempt),
+//! `call_held` (a wait for a breaker), `call_withdrawn`, `worker_lost`, `stuck`, `command`; each has
+//! `text`, and `saga.step.id` where it is about a step.
+//!
+//! `worker` is the name of the worker that made the span. `cause` says what left an outcome unknown:
+//! `error`, `timeout`, `panicked`, `not_yet`, `cancelled` or `worker_lost`. The last is an attempt
+//! that a worker began and nobody saw the end of: its span is made by the worker that takes over.
+//!
+//! # Traces
+//!
+//! A saga's trace continues the caller's `traceparent`, flag included. Without one its trace id is
+//! the saga's id without hyphens, so that anybody can find it, and [`TraceRatio`] decides whether it
+//! is recorded. The id of every span follows from the saga's id and the attempt, so all workers come
+//! to the same ones, before and after a crash: participants are told the attempt's span in
+//! `traceparent`, and whoever makes that span later makes the one they were told of. What a lost
+//! worker recorded within its last ten seconds may not have got out; whoever takes its saga over
+//! makes those spans again, under the same ids.
+//!
+//! Spans go through the OpenTelemetry API, which lets the SDK choose ids. An SDK therefore needs an
+//! id generator that asks `planned_trace_id` and `planned_span_id` first. The daemon has it.
+//!
+//! # Metrics
+//!
+//! | name | kind | unit | attributes | measures |
+//! | --- | --- | --- | --- | --- |
+//! | `saga.starts` | counter | `{saga}` | `saga.name` | Sagas started by this process. |
+//! | `saga.verdicts` | counter | `{saga}` | `saga.name`, `saga.status` | Sagas that ended here. |
+//! | `saga.verdict.duration` | histogram | `s` | `saga.name`, `saga.status` | Start to verdict. |
+//! | `saga.attempt.duration` | histogram | `s` | `saga.name`, `saga.step.id`, `saga.step.type`, `outcome` | One attempt at a step. |
+//! | `saga.stuck` | counter | `{saga}` | `saga.name`, `reason` | Sagas that got stuck here. |
+//! | `saga.takeovers` | counter | `{saga}` | `saga.name` | Sagas taken over from a lost worker with calls in flight. |
+//! | `saga.queue.age` | histogram | `s` | `saga.name` | How long a saga had been due when it was claimed. |
+//! | `saga.driven` | gauge | `{saga}` | none | Sagas that this worker drives. |
+//! | `saga.driven.max` | gauge | `{saga}` | none | Sagas that this worker may drive at once. |
+//! | `saga.breaker.state` | gauge | `{state}` | `participant`, `saga.step.type` | 0 closed, 1 releasing, 2 half-open, 3 open. |
+//! | `saga.lease.failures` | counter | `{failure}` | `kind` | Heartbeats that failed (`renew`) and leases lost (`lost`). |
+//! | `saga.store.failures` | counter | `{failure}` | `operation` | Calls to the store that failed. |
+//! | `saga.commit.size` | histogram | `{change}` | none | Changes (starts, appends) that shared one commit of the store. |
+//! | `saga.commit.duration` | histogram | `s` | none | One commit of the store. |
+//! | `saga.forgotten` | counter | `{saga}` | none | Ended sagas that this worker deleted for their age. |
+//! | `saga.sagas` | gauge | `{saga}` | `saga.status` | Sagas on record. |
+//! | `saga.sagas.stuck` | gauge | `{saga}` | `reason` | Stuck sagas on record. |
+//! | `saga.due` | gauge | `{saga}` | none | Sagas that are due and that nobody drives. |
+//! | `saga.due.age` | gauge | `s` | none | How long the longest due of them has been due. |
+//! | `saga.inbox` | gauge | `{command}` | none | Commands without an answer. |
+//! | `saga.inbox.age` | gauge | `s` | none | How long the oldest of them has waited. |
+//! | `saga.ready` | gauge | `{daemon}` | none | 1, or 0 once the drain has begun. |
+//! | `saga.store.reachable` | gauge | `{store}` | none | 1, or 0 when the store did not answer the last look. |
+//! | `saga.http.request.duration` | histogram | `s` | `operation`, `status` | One request to the API, up to the head of its answer. |
+//! | `saga.telemetry.dropped` | counter | `{item}` | `signal` | Spans and rounds of metrics that no collector took. |
+//!
+//! `saga.step.type` is `execute` or `compensate`; `outcome` is `processed`, `rejected` or
+//! `unknown`; `reason` is the code of a [`StuckReason`](saga_core::StuckReason). Prometheus reads
+//! the names as [`Metric::prometheus`] gives them. With the `otel` feature spans and metrics go
+//! through the OpenTelemetry API and are silent until the program installs an SDK, which it has to
+//! do before the worker starts. Log lines go through `tracing` in any case.
 
-use std::time::Duration;
+mod ids;
+#[cfg(feature = "otel")]
+mod otel;
+#[cfg(not(feature = "otel"))]
+mod silent;
+#[cfg(feature = "otel")]
+mod spans;
+mod story;
 
-use saga_core::{Failure, Op, Payload, Saga, StepContext};
+#[cfg(feature = "otel")]
+use saga_core::BreakerState;
+use saga_core::{Failure, Op, Payload};
 
-/// Span of one attempt.
-pub const ATTEMPT: &str = "saga.attempt";
-/// Counter of starts.
-pub const STARTS: &str = "saga.starts";
-/// Counter of verdicts.
-pub const VERDICTS: &str = "saga.verdicts";
-/// Counter of sagas that got stuck.
-pub const STUCK: &str = "saga.stuck";
-/// Counter of ended sagas deleted for their age.
-pub const FORGOTTEN: &str = "saga.forgotten";
-/// Histogram of the time from start to verdict, in seconds.
-pub const VERDICT_DURATION: &str = "saga.verdict.duration";
-/// Histogram of the time of one attempt, in seconds.
-pub const ATTEMPT_DURATION: &str = "saga.attempt.duration";
+pub use ids::{TraceRatio, TraceRatioError};
+#[cfg(feature = "otel")]
+pub use spans::{planned_span_id, planned_trace_id};
+
+pub(crate) use ids::{Trace, unrecorded};
+#[cfg(feature = "otel")]
+pub(crate) use otel::Telemetry;
+#[cfg(not(feature = "otel"))]
+pub(crate) use silent::Telemetry;
+pub(crate) use story::{Finished, Milestone, Story};
+
+/// First word of the span of a saga; the definition's name follows.
+pub const SAGA_SPAN: &str = "saga";
 /// Attribute: the saga's id.
 pub const SAGA_ID: &str = "saga.id";
 /// Attribute: the definition's name.
 pub const SAGA_NAME: &str = "saga.name";
+/// Attribute: the definition's version.
+pub const SAGA_VERSION: &str = "saga.version";
 /// Attribute: the saga's status.
 pub const SAGA_STATUS: &str = "saga.status";
 /// Attribute: the step's name.
 pub const STEP_ID: &str = "saga.step.id";
-/// Attribute: `execute` or `compensate`.
+/// Attribute: `execute` or `compensate`, also the first word of the span of an attempt.
 pub const STEP_TYPE: &str = "saga.step.type";
 /// Attribute: the number of the attempt.
-pub const ATTEMPT_NUMBER: &str = "attempt";
+pub const ATTEMPT: &str = "attempt";
 /// Attribute: how an attempt ended.
 pub const OUTCOME: &str = "outcome";
+/// Attribute: what left the outcome unknown.
+pub const CAUSE: &str = "cause";
+/// Attribute: the worker that made the span.
+pub const WORKER: &str = "worker";
+/// Attribute of an event: what happened, in words.
+pub const TEXT: &str = "text";
+/// Attribute: why a saga is stuck.
+pub const REASON: &str = "reason";
+/// Attribute: what a breaker guards.
+pub const PARTICIPANT: &str = "participant";
+/// Attribute: which kind of failure.
+pub const KIND: &str = "kind";
+/// Attribute: which operation of the store or of the API.
+pub const OPERATION: &str = "operation";
+/// Attribute: the status of an HTTP answer.
+pub const STATUS: &str = "status";
+/// Attribute: `traces` or `metrics`.
+pub const SIGNAL: &str = "signal";
+
+/// Something that is counted or measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// How it is measured.
+    pub kind: Kind,
+    /// Its unit, in the notation of UCUM.
+    pub unit: &'static str,
+    /// What tells its series apart.
+    pub attributes: &'static [&'static str],
+    /// What it measures.
+    pub about: &'static str,
+}
+
+/// How a [`Metric`] is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// A distribution.
+    Histogram,
+    /// It goes up and down.
+    Gauge,
+}
+
+impl Metric {
+    /// Its name as Prometheus reads it: dots become underscores, times end in `_seconds`, counters
+    /// in `_total`. Histograms come as `_bucket`, `_sum` and `_count` of this name.
+    pub fn prometheus(&self) -> String {
+        let seconds = if self.unit == "s" { "_seconds" } else { "" };
+        let total = if self.kind == Kind::Counter { "_total" } else { "" };
+        format!("{}{seconds}{total}", self.name.replace('.', "_"))
+    }
+}
+
+/// Makes one constant per metric, and the list of all.
+macro_rules! metrics {
+    ($($constant:ident = $name:literal, $kind:ident, $unit:literal, [$($attribute:expr),*], $about:literal;)*) => {
+        $(
+            #[doc = $about]
+            pub const $constant: Metric = Metric {
+                name: $name,
+                kind: Kind::$kind,
+                unit: $unit,
+                attributes: &[$($attribute),*],
+                about: $about,
+            };
+        )*
+
+        /// Every metric there is.
+        pub const METRICS: &[Metric] = &[$($constant),*];
+    };
+}
+
+metrics! {
+    STARTS = "saga.starts", Counter, "{saga}", [SAGA_NAME],
+        "Sagas started by this process.";
+    VERDICTS = "saga.verdicts", Counter, "{saga}", [SAGA_NAME, SAGA_STATUS],
+        "Sagas that ended here.";
+    VERDICT_DURATION = "saga.verdict.duration", Histogram, "s", [SAGA_NAME, SAGA_STATUS],
+        "Start to verdict.";
+    ATTEMPT_DURATION = "saga.attempt.duration", Histogram, "s", [SAGA_NAME, STEP_ID, STEP_TYPE, OUTCOME],
+        "One attempt at a step.";
+    STUCK = "saga.stuck", Counter, "{saga}", [SAGA_NAME, REASON],
+        "Sagas that got stuck here.";
+    TAKEOVERS = "saga.takeovers", Counter, "{saga}", [SAGA_NAME],
+        "Sagas taken over from a lost worker with calls in flight.";
+    QUEUE_AGE = "saga.queue.age", Histogram, "s", [SAGA_NAME],
+        "How long a saga had been due when it was claimed.";
+    DRIVEN = "saga.driven", Gauge, "{saga}", [],
+        "Sagas that this worker drives.";
+    DRIVEN_MAX = "saga.driven.max", Gauge, "{saga}", [],
+        "Sagas that this worker may drive at once.";
+    BREAKER_STATE = "saga.breaker.state", Gauge, "{state}", [PARTICIPANT, STEP_TYPE],
+        "0 closed, 1 releasing, 2 half-open, 3 open.";
+    LEASE_FAILURES = "saga.lease.failures", Counter, "{failure}", [KIND],
+        "Heartbeats that failed (`renew`) and leases lost (`lost`).";
+    STORE_FAILURES = "saga.store.failures", Counter, "{failure}", [OPERATION],
+        "Calls to the store that failed.";
+    COMMIT_SIZE = "saga.commit.size", Histogram, "{change}", [],
+        "Changes (starts, appends) that shared one commit of the store.";
+    COMMIT_DURATION = "saga.commit.duration", Histogram, "s", [],
+        "One commit of the store.";
+    FORGOTTEN = "saga.forgotten", Counter, "{saga}", [],
+        "Ended sagas that this worker deleted for their age.";
+    SAGAS = "saga.sagas", Gauge, "{saga}", [SAGA_STATUS],
+        "Sagas on record.";
+    SAGAS_STUCK = "saga.sagas.stuck", Gauge, "{saga}", [REASON],
+        "Stuck sagas on record.";
+    DUE = "saga.due", Gauge, "{saga}", [],
+        "Sagas that are due and that nobody drives.";
+    DUE_AGE = "saga.due.age", Gauge, "s", [],
+        "How long the longest due of them has been due.";
+    INBOX = "saga.inbox", Gauge, "{command}", [],
+        "Commands without an answer.";
+    INBOX_AGE = "saga.inbox.age", Gauge, "s", [],
+        "How long the oldest of them has waited.";
+    READY = "saga.ready", Gauge, "{daemon}", [],
+        "1, or 0 once the drain has begun.";
+    STORE_REACHABLE = "saga.store.reachable", Gauge, "{store}", [],
+        "1, or 0 when the store did not answer the last look.";
+    REQUEST_DURATION = "saga.http.request.duration", Histogram, "s", [OPERATION, STATUS],
+        "One request to the API, up to the head of its answer.";
+    TELEMETRY_DROPPED = "saga.telemetry.dropped", Counter, "{item}", [SIGNAL],
+        "Spans and rounds of metrics that no collector took.";
+}
 
 /// The value of [`STEP_TYPE`].
 pub(crate) fn step_type(op: Op) -> &'static str {
@@ -60,16 +247,19 @@ pub(crate) fn step_type(op: Op) -> &'static str {
     }
 }
 
-/// The W3C trace context a saga's attempts belong to.
-pub(crate) fn traceparent(saga: &Saga) -> String {
-    let derived = || {
-        let id = saga.id().to_string().replace('-', "");
-        format!("00-{id}-{}-01", &id[16..])
-    };
-    saga.started().traceparent.clone().unwrap_or_else(derived)
+/// The value of [`BREAKER_STATE`]: the higher, the fewer calls pass.
+#[cfg(feature = "otel")]
+pub(crate) fn breaker_value(state: BreakerState) -> u64 {
+    match state {
+        BreakerState::Closed => 0,
+        BreakerState::Releasing => 1,
+        BreakerState::HalfOpen => 2,
+        BreakerState::Open => 3,
+    }
 }
 
-fn outcome(result: &Result<Payload, Failure>) -> &'static str {
+/// The value of [`OUTCOME`].
+pub(crate) fn outcome(result: Result<&Payload, &Failure>) -> &'static str {
     match result {
         Ok(_) => "processed",
         Err(Failure::Rejected(_)) => "rejected",
@@ -77,168 +267,5 @@ fn outcome(result: &Result<Payload, Failure>) -> &'static str {
     }
 }
 
-#[cfg(feature = "otel")]
-pub(crate) use otel::{AttemptSpan, Telemetry};
-#[cfg(not(feature = "otel"))]
-pub(crate) use silent::{AttemptSpan, Telemetry};
-
-#[cfg(feature = "otel")]
-mod otel {
-    use super::*;
-    use opentelemetry::metrics::{Counter, Histogram};
-    use opentelemetry::trace::{
-        Span, SpanContext, SpanId, SpanKind, TraceContextExt, TraceFlags, TraceId, TraceState,
-        Tracer,
-    };
-    use opentelemetry::{Context, KeyValue, global};
-
-    /// The instruments of one worker.
-    #[derive(Debug)]
-    pub(crate) struct Telemetry {
-        starts: Counter<u64>,
-        verdicts: Counter<u64>,
-        stuck: Counter<u64>,
-        forgotten: Counter<u64>,
-        verdict_duration: Histogram<f64>,
-        attempt_duration: Histogram<f64>,
-    }
-
-    impl Default for Telemetry {
-        fn default() -> Self {
-            let meter = global::meter("saga-worker");
-            let seconds = |name| meter.f64_histogram(name).with_unit("s").build();
-            Self {
-                starts: meter.u64_counter(STARTS).build(),
-                verdicts: meter.u64_counter(VERDICTS).build(),
-                stuck: meter.u64_counter(STUCK).build(),
-                forgotten: meter.u64_counter(FORGOTTEN).build(),
-                verdict_duration: seconds(VERDICT_DURATION),
-                attempt_duration: seconds(ATTEMPT_DURATION),
-            }
-        }
-    }
-
-    impl Telemetry {
-        pub(crate) fn started(&self, saga: &Saga) {
-            self.starts.add(1, &[name_of(saga)]);
-        }
-
-        pub(crate) fn ended(&self, saga: &Saga, after: Duration) {
-            let attributes = [name_of(saga), KeyValue::new(SAGA_STATUS, saga.status().as_str())];
-            self.verdicts.add(1, &attributes);
-            self.verdict_duration.record(after.as_secs_f64(), &attributes);
-        }
-
-        pub(crate) fn stuck(&self, saga: &Saga) {
-            self.stuck.add(1, &[name_of(saga)]);
-        }
-
-        pub(crate) fn forgotten(&self, sagas: u32) {
-            self.forgotten.add(sagas.into(), &[]);
-        }
-
-        pub(crate) fn attempted(
-            &self,
-            context: &StepContext,
-            result: &Result<Payload, Failure>,
-            took: Duration,
-        ) {
-            let attributes = [
-                KeyValue::new(SAGA_NAME, context.saga.to_string()),
-                KeyValue::new(STEP_ID, context.step.to_string()),
-                KeyValue::new(STEP_TYPE, step_type(context.op)),
-                KeyValue::new(OUTCOME, outcome(result)),
-            ];
-            self.attempt_duration.record(took.as_secs_f64(), &attributes);
-        }
-    }
-
-    fn name_of(saga: &Saga) -> KeyValue {
-        KeyValue::new(SAGA_NAME, saga.spec().name.clone())
-    }
-
-    /// The span of one attempt; it ends with [`AttemptSpan::end`], or unfinished when dropped.
-    pub(crate) struct AttemptSpan(global::BoxedSpan);
-
-    impl AttemptSpan {
-        /// Starts a span below `traceparent`.
-        pub(crate) fn start(context: &StepContext, traceparent: &str) -> Self {
-            let tracer = global::tracer("saga-worker");
-            let parent = match parse(traceparent) {
-                Some(remote) => Context::new().with_remote_span_context(remote),
-                None => Context::new(),
-            };
-            let attributes = vec![
-                KeyValue::new(SAGA_ID, context.saga_id.to_string()),
-                KeyValue::new(SAGA_NAME, context.saga.to_string()),
-                KeyValue::new(STEP_ID, context.step.to_string()),
-                KeyValue::new(STEP_TYPE, step_type(context.op)),
-                KeyValue::new(ATTEMPT_NUMBER, i64::from(context.attempt)),
-            ];
-            let builder = tracer.span_builder(ATTEMPT).with_kind(SpanKind::Client);
-            Self(builder.with_attributes(attributes).start_with_context(&tracer, &parent))
-        }
-
-        /// The context to hand to the participant: this span's, if an SDK gave it an identity.
-        pub(crate) fn traceparent(&self) -> Option<String> {
-            let own = self.0.span_context();
-            let (trace, span) = (own.trace_id(), own.span_id());
-            own.is_valid().then(|| format!("00-{trace}-{span}-{:02x}", own.trace_flags().to_u8()))
-        }
-
-        pub(crate) fn end(mut self, result: &Result<Payload, Failure>) {
-            self.0.set_attribute(KeyValue::new(OUTCOME, outcome(result)));
-            self.0.end();
-        }
-    }
-
-    /// Reads a W3C `traceparent`: version, trace id, span id and flags in hexadecimal.
-    fn parse(traceparent: &str) -> Option<SpanContext> {
-        let mut parts = traceparent.split('-').skip(1);
-        let trace = TraceId::from_hex(parts.next()?).ok()?;
-        let span = SpanId::from_hex(parts.next()?).ok()?;
-        let flags = u8::from_str_radix(parts.next()?, 16).ok()?;
-        Some(SpanContext::new(trace, span, TraceFlags::new(flags), true, TraceState::default()))
-    }
-}
-
-#[cfg(not(feature = "otel"))]
-mod silent {
-    use super::*;
-
-    #[derive(Debug, Default)]
-    pub(crate) struct Telemetry {}
-
-    impl Telemetry {
-        pub(crate) fn started(&self, _: &Saga) {}
-        pub(crate) fn ended(&self, _: &Saga, _: Duration) {}
-        pub(crate) fn stuck(&self, _: &Saga) {}
-        pub(crate) fn forgotten(&self, sagas: u32) {
-            tracing::debug!(sagas, "deleted ended sagas for their age");
-        }
-        pub(crate) fn attempted(
-            &self,
-            context: &StepContext,
-            result: &Result<Payload, Failure>,
-            took: Duration,
-        ) {
-            let (saga_id, step) = (context.saga_id, &context.step);
-            let (step_type, outcome) = (step_type(context.op), outcome(result));
-            tracing::trace!(%saga_id, %step, step_type, outcome, ?took, "attempt");
-        }
-    }
-
-    pub(crate) struct AttemptSpan;
-
-    impl AttemptSpan {
-        pub(crate) fn start(_: &StepContext, _: &str) -> Self {
-            Self
-        }
-
-        pub(crate) fn traceparent(&self) -> Option<String> {
-            None
-        }
-
-        pub(crate) fn end(self, _: &Result<Payload, Failure>) {}
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -109,7 +109,7 @@ async fn supervise(runtime: Arc<Runtime>, mut tenure: Arc<Tenure>) {
     loop {
         tokio::select! {
             biased;
-            () = tenure.keep(runtime.store.as_ref()) => {}
+            () = tenure.keep(runtime.store.as_ref(), &runtime.telemetry) => {}
             () = claiming::claim_forever(&runtime, &tenure) => {}
             never = retention::forget_forever(&runtime) => match never {},
         }
@@ -165,7 +165,7 @@ async fn hand_back(runtime: &Runtime, tenure: &Tenure) {
     tokio::select! {
         biased;
         () = runtime.executors.wait() => {}
-        () = tenure.keep(runtime.store.as_ref()) => {
+        () = tenure.keep(runtime.store.as_ref(), &runtime.telemetry) => {
             await_calls_of_the_lost_lease(runtime).await;
             if !runtime.calls_under_way().is_empty() {
                 return;

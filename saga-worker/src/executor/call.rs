@@ -16,7 +16,6 @@ use super::{Executor, Outcome};
 use crate::faults;
 use crate::lease::Tenure;
 use crate::runtime::Runtime;
-use crate::telemetry::{self, AttemptSpan};
 
 /// One attempt, ready to be made.
 pub(super) struct Attempt {
@@ -26,7 +25,6 @@ pub(super) struct Attempt {
     context: StepContext,
     cancel: CancellationToken,
     timeout: Duration,
-    traceparent: String,
     epoch: u64,
 }
 
@@ -53,11 +51,10 @@ impl Executor {
             input: saga.started().input.clone(),
             outputs: self.outputs(saga),
             cancellation: Cancellation::new(Signal(cancel.clone())),
-            traceparent: None,
+            traceparent: Some(self.telling.context(saga, planned, attempt)),
         };
-        let traceparent = telemetry::traceparent(saga);
         let (runtime, tenure, epoch) = (self.runtime.clone(), self.tenure.clone(), self.epoch);
-        Attempt { runtime, tenure, call, context, cancel, timeout, traceparent, epoch }
+        Attempt { runtime, tenure, call, context, cancel, timeout, epoch }
     }
 
     fn outputs(&self, saga: &Saga) -> Vec<StepOutput> {
@@ -75,21 +72,17 @@ impl Attempt {
     ///
     /// Right before, the right to make it is asked for once more: the lease may have run out
     /// while the intent was stored, or while this task had to wait for its turn.
-    pub(super) async fn make(mut self) -> Outcome {
+    pub(super) async fn make(self) -> Outcome {
         if self.cancel.is_cancelled() {
             return Outcome::NotMade("it was called off before it was made");
         }
         if !self.tenure.holds() {
             return Outcome::NotMade("the worker's lease ran out before it was made");
         }
-        let span = AttemptSpan::start(&self.context, &self.traceparent);
-        self.context.traceparent =
-            Some(span.traceparent().unwrap_or_else(|| self.traceparent.clone()));
         let begun = Instant::now();
         let result = self.answer().await.and_then(|output| self.bounded(output));
         faults::called(self.context.op);
         self.runtime.telemetry.attempted(&self.context, &result, begun.elapsed());
-        span.end(&result);
         if let Err(failure) = &result {
             let StepContext { saga_id, step, op, attempt, .. } = &self.context;
             tracing::debug!(%saga_id, %step, %op, attempt, %failure, "attempt did not succeed");

@@ -43,7 +43,8 @@ impl Executor {
                 }
             }
         }
-        self.announce(events);
+        self.publish();
+        self.tell(now, events);
         Ok(())
     }
 
@@ -72,14 +73,21 @@ impl Executor {
         let (owner, summary) = (self.tenure.worker, summary(&self.saga, at, true));
         let last = Append { id: saga_id, owner, row, summary, release: true };
         let store = self.runtime.store.clone();
+        let before = self.unconfirmed.take();
         let appends = async {
-            if let Some(before) = self.unconfirmed.take() {
+            if let Some(before) = before.clone() {
                 store.append(before).await?;
             }
             store.append(last).await
         };
         match timeout_at(until, appends).await {
-            Ok(Ok(())) => self.publish(),
+            Ok(Ok(())) => {
+                self.publish();
+                if let Some(Ok(before)) = before.map(|append| append.row.decode()) {
+                    self.tell(before.at, &before.events);
+                }
+                self.tell(at, &events);
+            }
             Ok(Err(error)) => {
                 tracing::debug!(%saga_id, %error, "a call that was not made stays in doubt")
             }
@@ -103,26 +111,6 @@ impl Executor {
         while let Err(error) = store.release(id, self.tenure.worker, self.epoch, wake).await {
             tracing::warn!(saga_id = %id, %error, "cannot release, trying again");
             sleep(schedule.next_delay()).await;
-        }
-    }
-
-    fn announce(&self, events: &[Event]) {
-        self.publish();
-        for event in events {
-            match event {
-                Event::SagaEnded { .. } => {
-                    let after = self.runtime.now().since(self.saga.started_at());
-                    let (status, saga) = (self.saga.status(), &self.saga.spec().name);
-                    tracing::debug!(saga_id = %self.saga.id(), saga, %status, ?after, "saga ended");
-                    self.runtime.telemetry.ended(&self.saga, after);
-                }
-                Event::SagaStuck { reason } => {
-                    let why = reason.describe(self.saga.spec());
-                    tracing::error!(saga_id = %self.saga.id(), saga = %self.saga.spec().name, why, "saga stuck");
-                    self.runtime.telemetry.stuck(&self.saga);
-                }
-                _ => {}
-            }
         }
     }
 

@@ -40,12 +40,12 @@ pub(crate) async fn store_new(store: &dyn Store, new: NewSaga) -> Result<StartOu
 pub(crate) async fn run_from_start(
     mut executor: Executor,
     now: Timestamp,
-    events: Vec<Event>,
+    mut events: Vec<Event>,
     permit: OwnedSemaphorePermit,
     told: oneshot::Sender<Result<StartOutcome, StoreError>>,
 ) {
     let runtime = executor.runtime.clone();
-    let stored = executor.store_first(now, events).await;
+    let stored = executor.store_first(now, &mut events).await;
     // Whoever asked may have gone away; a saga that was stored is driven all the same.
     let tell = |outcome| drop(told.send(outcome));
     let (outcome, launches) = match stored {
@@ -60,6 +60,7 @@ pub(crate) async fn run_from_start(
     tell(Ok(outcome));
     if outcome == StartOutcome::Created {
         runtime.telemetry.started(&executor.saga);
+        executor.tell(now, &events);
         let _permit = permit;
         executor.launch(launches);
         executor.run(Vec::new()).await;
@@ -71,14 +72,14 @@ impl Executor {
     async fn store_first(
         &mut self,
         now: Timestamp,
-        mut events: Vec<Event>,
+        events: &mut Vec<Event>,
     ) -> Result<(StartOutcome, Vec<Launch>), StoreError> {
         self.at = now;
         let launches = self
-            .plan(&mut events)
+            .plan(events)
             .map_err(|error| StoreError::Corrupt(format!("a new saga is not a saga: {error}")))?;
         let owner = Some(self.tenure.worker);
-        let new = new_saga(&mut self.saga, now, &events, owner);
+        let new = new_saga(&mut self.saga, now, events, owner);
         let outcome = store_new(self.runtime.store.as_ref(), new).await?;
         Ok((outcome, launches))
     }

@@ -40,8 +40,8 @@ pub(crate) async fn take_over(
     };
     match prepared {
         Ok(Prepared::ToDrive(replayed)) => {
-            let ((definition, saga), epoch) = (*replayed, takeover.row.epoch);
-            Executor::new(driven, takeover.tenure, definition, saga, epoch).take_over().await;
+            let (Replayed { definition, saga, log }, epoch) = (*replayed, takeover.row.epoch);
+            Executor::new(driven, takeover.tenure, definition, saga, epoch).take_over(log).await;
         }
         Ok(Prepared::Settled) => {}
         Ok(Prepared::Unknown) => takeover.leave_alone(LEFT_ALONE, permit).await,
@@ -76,13 +76,19 @@ pub(crate) async fn decline(
 
 /// What a claimed saga turned out to need.
 enum Prepared {
-    ToDrive(Box<(Definition, Saga)>),
+    ToDrive(Box<Replayed>),
     /// There is nothing to drive, and that is settled.
     Settled,
     /// This worker does not know its definition.
     Unknown,
     /// Its log is sound, but only a newer release can read it.
     Newer(ReplayError),
+}
+
+struct Replayed {
+    definition: Definition,
+    saga: Saga,
+    log: Vec<LogRow>,
 }
 
 struct Takeover {
@@ -132,7 +138,7 @@ impl Takeover {
             return Ok(Prepared::Unknown);
         };
         match Saga::replay(row.id, definition.spec().clone(), &log) {
-            Ok(saga) => Ok(Prepared::ToDrive(Box::new((definition, saga)))),
+            Ok(saga) => Ok(Prepared::ToDrive(Box::new(Replayed { definition, saga, log }))),
             Err(error) if error.is_newer() => Ok(Prepared::Newer(error)),
             Err(error) => {
                 self.give_up(error.to_string()).await?;
@@ -169,20 +175,26 @@ impl Takeover {
     /// Appends that the saga is stuck, without replaying what cannot be replayed.
     async fn mark_stuck(&self, reason: StuckReason) -> Result<(), StoreError> {
         let head = self.last_head().await?;
+        let (saga_id, saga, code) = (self.row.id, &self.row.definition.name, reason.code());
+        tracing::error!(%saga_id, saga, reason = code, "saga stuck: it cannot be replayed");
         let why = match &reason {
             StuckReason::LogDamaged { why } => why.clone(),
             other => format!("{other:?}"),
         };
         let wait = WaitReason::Stuck { code: reason.code().to_owned(), step: None, why };
         let now = self.runtime.now();
-        let row = head.seal(self.row.epoch, now, &[Event::SagaStuck { reason }]);
+        let row = head.seal(self.row.epoch, now, &[Event::SagaStuck { reason: reason.clone() }]);
         let summary =
             Summary { status: Status::Stuck, next_wake_at: None, wait: Some(wait), ended_at: None };
         let owner = self.tenure.worker;
         let append = Append { id: self.row.id, owner, row, summary, release: true };
         match self.runtime.store.append(append).await {
+            Ok(()) => {
+                self.runtime.telemetry.stuck(saga, &reason);
+                Ok(())
+            }
             // Somebody else has it by now, and the same thoughts about it.
-            Ok(()) | Err(AppendError::Fenced { .. }) => Ok(()),
+            Err(AppendError::Fenced { .. }) => Ok(()),
             Err(AppendError::Store(error)) => Err(error),
         }
     }
@@ -230,9 +242,11 @@ impl Takeover {
 
 impl Executor {
     /// Records what was in flight as lost, reads the inbox, and goes on from there.
-    async fn take_over(mut self) {
-        let losses_max = self.runtime.options.losses_max;
-        let stimulus = match self.has_lost_calls() {
+    async fn take_over(mut self, log: Vec<LogRow>) {
+        let (losses_max, lost) = (self.runtime.options.losses_max, self.has_lost_calls());
+        self.remember(&log, lost);
+        drop(log);
+        let stimulus = match lost {
             true => Stimulus::WorkerLost { losses_max },
             false => Stimulus::Tick,
         };

@@ -13,6 +13,7 @@ use crate::entropy::Entropy;
 use crate::registry::{Registry, RegistryError};
 use crate::rollouts::{RolloutError, Rollouts, Wish};
 use crate::runtime::{Options, Runtime};
+use crate::telemetry::TraceRatio;
 
 /// Collects a worker's definitions and figures; [`WorkerBuilder::start`] sets it to work.
 #[must_use = "a worker does nothing until it is started"]
@@ -152,6 +153,14 @@ impl WorkerBuilder {
         self
     }
 
+    /// How large a part of the sagas that bring no trace context is recorded as traces, for an
+    /// OpenTelemetry SDK that samples by its parent. Default: all. All workers of a store should
+    /// have the same, or there are traces with holes.
+    pub fn trace_ratio(mut self, ratio: TraceRatio) -> Self {
+        self.options.trace_ratio = ratio;
+        self
+    }
+
     /// Where the worker reads the time. Default: the machine's clock.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
@@ -179,6 +188,7 @@ impl WorkerBuilder {
         let (clock, entropy) = (self.clock, Arc::new(self.entropy));
         let runtime = Runtime::new(self.store, clock, entropy, registry, self.options);
         let runtime = Arc::new(runtime);
+        runtime.telemetry.observe(&Arc::downgrade(&runtime));
         let tenure = enlist(&runtime).await?;
         let supervisor = tokio::spawn(supervise(runtime.clone(), tenure));
         Ok(Worker { client: Client::of(&runtime, rollouts), runtime, supervisor: Some(supervisor) })

@@ -80,8 +80,11 @@ async fn poll(runtime: &Arc<Runtime>, tenure: &Arc<Tenure>) -> Result<Polled, St
         limit: u32::try_from(wanted).unwrap_or(u32::MAX),
     };
     let rows = runtime.store.claim(&claim).await?;
-    let found = rows.len();
+    let (found, now) = (rows.len(), runtime.now());
     for (row, permit) in rows.into_iter().zip(permits.drain(..)) {
+        if let Some(due_at) = row.summary.next_wake_at {
+            runtime.telemetry.claimed(&row.definition.name, now.since(due_at));
+        }
         drive(runtime, tenure, row, permit);
     }
     Ok(if found == wanted { Polled::Full } else { Polled::Drained })
