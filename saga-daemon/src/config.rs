@@ -1,7 +1,9 @@
 //! The configuration of `serve`: defaults, then a TOML file, then `SAGA_*`, then flags; the last
 //! one that names a setting counts. Every fault is named at once.
 
+mod otlp;
 mod settings;
+mod standard;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,6 +19,7 @@ pub(crate) use settings::{SETTINGS, Setting, nearest};
 
 use crate::access::{ApiKey, ApiKeys};
 use crate::declared::{self, SecretSource};
+use crate::otlp::OtlpConfig;
 use crate::outbound::{AllowHosts, AllowedHost};
 use crate::request::parse_duration;
 use crate::service::Limits;
@@ -25,6 +28,9 @@ use crate::tls::TlsFiles;
 /// Variables of the environment that are no settings of `serve`.
 const OTHER_VARIABLES: [&str; 5] =
     ["SAGA_CONFIG", "SAGA_URL", "SAGA_API_KEY", "SAGA_CA", "SAGA_CLIENT_CERT"];
+
+/// Stands where a secret was.
+const MASKED: &str = "***";
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +73,7 @@ pub(crate) struct Config {
     pub(crate) worker: WorkerConfig,
     pub(crate) limits: Limits,
     pub(crate) log: LogConfig,
+    pub(crate) otlp: OtlpConfig,
     pub(crate) stdin: WithStdin,
 }
 
@@ -135,6 +142,9 @@ impl Values {
         if let Some(path) = file {
             values.lay_file(&path, &mut faults);
         }
+        for (setting, value, name) in standard::read(&environment, &mut faults) {
+            values.set(setting, value, Origin::Environment(name.to_owned()));
+        }
         for (name, value) in environment.into_iter().filter(|(name, _)| is_ours(name)) {
             match SETTINGS.iter().find(|setting| setting.variable() == name) {
                 Some(setting) => values.set(setting, value, Origin::Environment(name)),
@@ -187,7 +197,14 @@ impl Values {
     /// Every setting: its key, its value with secrets masked, its origin.
     pub(crate) fn shown(&self) -> impl Iterator<Item = (&'static str, String, &Origin)> {
         self.0.iter().map(|(key, (value, origin))| {
-            (*key, if *key == "store" { mask(value) } else { value.clone() }, origin)
+            let shown = match *key {
+                "store" | "otlp.endpoint" | "otlp.traces_endpoint" | "otlp.metrics_endpoint" => {
+                    mask(value)
+                }
+                "otlp.headers" => otlp::mask_headers(value),
+                _ => value.clone(),
+            };
+            (*key, shown, origin)
         })
     }
 
@@ -240,6 +257,7 @@ impl Values {
                 ..limits
             },
             log,
+            otlp: reader.otlp(),
             stdin: reader.one_of(
                 "exit_with_stdin",
                 &[("false", WithStdin::GoesOn), ("true", WithStdin::Ends)],
@@ -263,6 +281,7 @@ impl Reader<'_> {
 
     fn fault(&mut self, key: &str, expected: &str) {
         let (value, origin) = &self.values.0[key];
+        let value = if key == "otlp.headers" { &otlp::mask_headers(value) } else { value };
         self.faults.0.push(format!("`{key}` is {value:?} ({origin}): expected {expected}"));
     }
 
@@ -400,7 +419,6 @@ fn as_text(value: &toml::Value) -> String {
 
 /// The URL of a store without its password.
 pub(crate) fn mask(url: &str) -> String {
-    const MASKED: &str = "***";
     let Ok(mut parsed) = reqwest::Url::parse(url) else {
         return if url.contains('@') { MASKED.to_owned() } else { url.to_owned() };
     };

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 
+use opentelemetry_sdk::error::OTelSdkError;
 use saga_core::{Definition, Store};
 use saga_worker::{BuildError, Client, DrainReport, RegistryError, Worker, WorkerBuilder};
 use tokio::net::TcpListener;
@@ -126,8 +127,12 @@ impl Daemon {
             closing.cancel();
             report
         };
-        let ((), report) = tokio::join!(serving, draining);
-        report
+        let served = async { tokio::join!(serving, draining).1 };
+        tokio::select! {
+            biased;
+            report = served => report,
+            () = app.metrics().keep_looking(&app) => unreachable!("it looks for ever"),
+        }
     }
 }
 
@@ -172,8 +177,8 @@ impl DaemonBuilder {
         self
     }
 
-    /// Where the instruments of this process are read, for `/metrics`. Without it there are only
-    /// the counts of sagas.
+    /// Where the instruments of this process are read, for `/metrics`. Without it only what the
+    /// daemon itself counts is there, and nothing of its worker.
     pub fn metrics(mut self, metrics: Metrics) -> Self {
         self.metrics = Some(metrics);
         self
@@ -207,6 +212,10 @@ impl DaemonBuilder {
                 "API keys cross the network in the clear unless a proxy with TLS stands before this address: --tls-cert and --tls-key, or such a proxy"
             );
         }
+        let metrics = match self.metrics {
+            Some(metrics) => metrics,
+            None => Metrics::new()?,
+        };
         let (client, worker) = if self.definitions.is_empty() {
             (Client::new(self.store, Vec::new())?, None)
         } else {
@@ -229,7 +238,7 @@ impl DaemonBuilder {
             hosts: RwLock::new(self.hosts),
             exposure: self.exposure,
             limits: self.limits,
-            metrics: self.metrics,
+            metrics,
             address,
             streams,
             ready: AtomicBool::new(true),
@@ -279,6 +288,9 @@ pub enum DaemonError {
     /// The definitions do not fit together.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The instruments cannot be set up.
+    #[error("the metrics cannot be set up: {0}")]
+    Metrics(#[from] OTelSdkError),
     /// The listener cannot be used.
     #[error("the listener cannot be used: {0}")]
     Listener(#[from] io::Error),

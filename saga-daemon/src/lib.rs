@@ -15,6 +15,7 @@ mod daemon;
 pub mod declared;
 mod metrics;
 mod openapi;
+mod otlp;
 pub mod outbound;
 pub mod problem;
 mod request;

@@ -158,9 +158,7 @@ async fn guard(
         }
         Err(problem) => problem.into_response(),
     };
-    if let Some(metrics) = app.metrics() {
-        metrics.answered(route.operation, response.status(), begun.elapsed());
-    }
+    app.metrics().answered(route.operation, response.status(), begun.elapsed());
     response
 }
 

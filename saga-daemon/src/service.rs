@@ -71,7 +71,7 @@ pub(crate) struct Shared {
     pub(crate) hosts: RwLock<Vec<String>>,
     pub(crate) exposure: Exposure,
     pub(crate) limits: Limits,
-    pub(crate) metrics: Option<Metrics>,
+    pub(crate) metrics: Metrics,
     /// Where the daemon listens; decides which hosts it answers for.
     pub(crate) address: SocketAddr,
     /// Places for event streams.
@@ -100,8 +100,8 @@ impl App {
         &self.0.limits
     }
 
-    pub(crate) fn metrics(&self) -> Option<&Metrics> {
-        self.0.metrics.as_ref()
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     pub(crate) fn closing(&self) -> &CancellationToken {

@@ -60,7 +60,6 @@ pub(crate) async fn readyz(State(app): State<App>) -> Result<Json<HealthBody>, P
 }
 
 pub(crate) async fn metrics(State(app): State<App>, _: Call) -> Result<Response, Problem> {
-    let counts = app.client().counts().await?;
-    let text = metrics::render(app.metrics(), &counts, app.is_ready());
+    let text = app.metrics().render(&app).await;
     Ok(([(header::CONTENT_TYPE, metrics::MEDIA_TYPE)], text).into_response())
 }

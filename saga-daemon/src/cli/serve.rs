@@ -4,9 +4,11 @@ use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use saga_core::Definition;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -19,8 +21,12 @@ use super::signals::{Asked, Signals, end_with_stdin};
 use crate::access::ApiKeys;
 use crate::config::{Config, Insecure, LogConfig, LogFormat, WorkerConfig, mask};
 use crate::declared::{self, Declared, Options};
+use crate::otlp::Otlp;
 use crate::tls::Tls;
 use crate::{Daemon, Metrics};
+
+/// How long telemetry may take to leave at the end.
+const FLUSH_WITHIN: Duration = Duration::from_secs(3);
 
 pub(super) async fn serve(settings: Settings, coded: Vec<Definition>) -> Result<ExitCode, Stop> {
     let values = settings.gather()?;
@@ -31,8 +37,7 @@ pub(super) async fn serve(settings: Settings, coded: Vec<Definition>) -> Result<
             .map_err(|faults| Stop::misconfigured(faults.join("\n")))?,
         None => Vec::new(),
     };
-    let metrics = Metrics::new().map_err(Stop::failed)?;
-    metrics.install_globally();
+    let (otlp, metrics) = measure(&config)?;
     let tls = config.tls.clone().map(Tls::load).transpose().map_err(Stop::misconfigured)?;
     if config.store_is_default {
         make_folder(&config.store)?;
@@ -45,13 +50,13 @@ pub(super) async fn serve(settings: Settings, coded: Vec<Definition>) -> Result<
     let definitions: Vec<Definition> =
         coded.into_iter().chain(declared.into_iter().map(|one| one.definition)).collect();
     let banner = banner(&config, address, &definitions);
-    let figures = config.worker.clone();
+    let (figures, ratio) = (config.worker.clone(), config.otlp.ratio);
     let mut builder = Daemon::builder(store)
         .keys(config.keys)
         .hosts(config.hosts)
         .limits(config.limits)
-        .metrics(metrics)
-        .worker(move |worker| tuned(worker, figures));
+        .metrics(metrics.clone())
+        .worker(move |worker| tuned(worker, figures).trace_ratio(ratio));
     if config.insecure == Insecure::Yes {
         builder = builder.insecure();
     }
@@ -71,7 +76,24 @@ pub(super) async fn serve(settings: Settings, coded: Vec<Definition>) -> Result<
     end_with_stdin(config.stdin, shutdown.clone());
     println!("{banner}");
     run(daemon, shutdown).await;
+    if let Some(otlp) = otlp {
+        let deadline = Instant::now() + FLUSH_WITHIN;
+        metrics.finish(deadline).await;
+        otlp.finish(deadline).await;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Sets up what counts, measures and traces; before the worker starts, which asks whether anybody
+/// listens.
+fn measure(config: &Config) -> Result<(Option<Otlp>, Metrics), Stop> {
+    // As the worker names itself.
+    let by_process = || format!("process-{}", std::process::id());
+    let instance = config.worker.name.clone().unwrap_or_else(by_process);
+    let otlp = Otlp::start(&config.otlp, &instance).map_err(Stop::failed)?;
+    let metrics = Metrics::exporting(otlp.as_ref()).map_err(Stop::failed)?;
+    metrics.install_globally();
+    Ok((otlp, metrics))
 }
 
 /// Runs the daemon to its end and keeps the supervisor informed.

@@ -1,6 +1,6 @@
 use super::*;
 
-fn gather(
+pub(super) fn gather(
     file: Option<&str>,
     environment: &[(&str, &str)],
     flags: &[(&str, &str)],

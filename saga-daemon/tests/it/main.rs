@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test a failed unwrap is a failed test")]
 
+mod collector;
 mod commands;
 mod documents;
 mod drain;
@@ -16,3 +17,4 @@ mod sagas;
 mod secrets;
 mod support;
 mod tls;
+mod traces;

@@ -24,8 +24,15 @@ const BANNED: [(&str, &str); 16] = [
 ];
 
 /// Names of other people's code that contain such a word.
-const FOREIGN: [&str; 5] =
-    ["rollback", "tokio_util", "futures_util", "hyper_util", "http_body_util"];
+const FOREIGN: [&str; 7] = [
+    "rollback",
+    "tokio_util",
+    "futures_util",
+    "hyper_util",
+    "http_body_util",
+    "SpanProcessor",
+    "with_span_processor",
+];
 
 /// Finds names in code, and names of files, that say it in another word.
 pub(super) fn check(tree: &Tree) -> Vec<Finding> {
