@@ -32,3 +32,4 @@ REVOKE DELETE ON saga_definition FROM saga_run;
 
 -- With worker.retention, whole sagas are deleted; only then:
 --   GRANT DELETE ON saga_log TO saga_run;
+--   GRANT UPDATE (value) ON saga_meta TO saga_run;

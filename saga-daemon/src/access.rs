@@ -100,9 +100,8 @@ impl ApiKey {
         if !is_id(id) {
             return Err(KeyError::Id(id.to_owned()));
         }
-        let secret = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(|id| id.simple().to_string());
-        let text = format!("sk_{id}_{}", secret.concat());
-        Ok((Self { id: id.to_owned(), role, sha256: hex(&hash(&text)) }, text))
+        let text = format!("sk_{id}_{}", secret());
+        Ok((Self { id: id.to_owned(), role, sha256: hex(&sha256(&text)) }, text))
     }
 }
 
@@ -119,7 +118,35 @@ pub struct Principal {
     pub role: Role,
 }
 
+/// What a stream remembers of the key that opened it, to find out whether it is still good.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    /// Who opened it.
+    pub(crate) principal: Principal,
+    /// The digest of the key, so that another one under the same id is not taken for it.
+    digest: Option<[u8; 32]>,
+}
+
 impl ApiKeys {
+    /// What to remember of a key.
+    pub(crate) fn hold(&self, principal: &Principal) -> Held {
+        Held { principal: principal.clone(), digest: self.digest(principal) }
+    }
+
+    /// Whether a key is what it was when it was held.
+    pub(crate) fn still_hold(&self, held: &Held) -> bool {
+        match &held.principal.key {
+            Some(_) => held.digest.is_some() && self.digest(&held.principal) == held.digest,
+            None => self.is_empty(),
+        }
+    }
+
+    fn digest(&self, principal: &Principal) -> Option<[u8; 32]> {
+        let id = principal.key.as_deref()?;
+        let known = self.0.iter().find(|(key, _)| key.id == id && key.role == principal.role);
+        known.map(|(_, digest)| *digest)
+    }
+
     /// Checks the keys.
     ///
     /// # Errors
@@ -151,7 +178,7 @@ impl ApiKeys {
     /// Whose key this text is. All keys are compared, each in constant time, so that the time it
     /// takes tells nothing of them.
     pub fn recognise(&self, text: &str) -> Option<Principal> {
-        let offered = hash(text);
+        let offered = sha256(text);
         let mut found = None;
         for (key, digest) in &self.0 {
             if bool::from(digest.ct_eq(&offered)) {
@@ -173,7 +200,12 @@ fn is_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.chars().all(plain)
 }
 
-fn hash(text: &str) -> [u8; 32] {
+/// A text that nobody can guess.
+pub(crate) fn secret() -> String {
+    [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(|id| id.simple().to_string()).concat()
+}
+
+pub(crate) fn sha256(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 

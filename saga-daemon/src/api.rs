@@ -4,8 +4,11 @@ pub(crate) mod command;
 pub(crate) mod docs;
 pub(crate) mod engine;
 pub(crate) mod events;
+pub(crate) mod feed;
 pub(crate) mod show;
+pub(crate) mod socket;
 pub(crate) mod start;
+pub(crate) mod ticket;
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};

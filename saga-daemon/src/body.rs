@@ -2,6 +2,7 @@
 
 mod command;
 mod engine;
+mod feed;
 mod list;
 mod log;
 mod saga;
@@ -13,6 +14,7 @@ pub use command::{CommandBody, CommandResultBody};
 pub use engine::{
     BreakerBody, BreakersBody, DefinitionBody, DefinitionsBody, HealthBody, WorkerBody, WorkersBody,
 };
+pub use feed::{BeatBody, EnvelopeBody, TicketBody};
 pub use list::{ListBody, SummaryBody};
 pub use log::{EventBody, LogBody, TransitionBody};
 pub use saga::{SagaBody, StepBody};

@@ -123,7 +123,7 @@ async fn act(action: Action, definitions: Vec<Definition>) -> Result<ExitCode, S
             clap_complete::generate(shell, &mut command, "saga-worker", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
         }
-        Action::Watch { remote, id, after } => watch::watch(&remote, &id, after).await,
+        Action::Watch(what) => watch::watch(&what).await,
         Action::Start(start) => remote::start(&start).await,
         Action::Get { remote, id, wait } => remote::get(&remote, &id, wait.as_deref()).await,
         Action::List(list) => remote::list(&list).await,

@@ -66,6 +66,7 @@ pub(crate) struct Config {
     /// What they may do here.
     pub(crate) declared: declared::Options,
     pub(crate) hosts: Vec<String>,
+    pub(crate) origins: Vec<String>,
     pub(crate) insecure: Insecure,
     pub(crate) keys: ApiKeys,
     pub(crate) tls: Option<TlsFiles>,
@@ -233,6 +234,7 @@ impl Values {
                 ..declared::Options::default()
             },
             hosts: list(&reader.text("hosts")),
+            origins: reader.origins(),
             insecure: reader
                 .one_of("insecure", &[("false", Insecure::No), ("true", Insecure::Yes)]),
             keys: reader.keys(),
@@ -254,6 +256,7 @@ impl Values {
                 body_bytes_max: reader.number("http.body_bytes_max", 1_024),
                 connections_max: reader.number("http.connections_max", 1),
                 streams_max: reader.number("http.streams_max", 0),
+                streams_per_key_max: reader.number("http.streams_per_key_max", 0),
                 ..limits
             },
             log,
@@ -339,6 +342,18 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    fn origins(&mut self) -> Vec<String> {
+        let origins = list(&self.text("http.origins"));
+        let sound = |origin: &&String| {
+            let authority = origin.split_once("://").filter(|(s, _)| ["http", "https"].contains(s));
+            authority.is_some_and(|(_, rest)| !rest.is_empty() && !rest.contains(['/', '*', '?']))
+        };
+        if !origins.iter().all(|origin| sound(&origin)) {
+            self.fault("http.origins", "origins such as https://shop.example or http://localhost:5173, separated by commas");
+        }
+        origins
     }
 
     fn allow_hosts(&mut self) -> AllowHosts {

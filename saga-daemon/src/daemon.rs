@@ -12,10 +12,11 @@ use opentelemetry_sdk::error::OTelSdkError;
 use saga_core::{Definition, Store};
 use saga_worker::{BuildError, Client, DrainReport, RegistryError, Worker, WorkerBuilder};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::access::ApiKeys;
+use crate::feed::{Feed, Tickets};
 use crate::metrics::Metrics;
 use crate::service::{App, Limits, Shared};
 use crate::tls::Tls;
@@ -33,6 +34,7 @@ pub struct DaemonBuilder {
     tune: Option<Tune>,
     keys: ApiKeys,
     hosts: Vec<String>,
+    origins: Vec<String>,
     exposure: Exposure,
     limits: Limits,
     metrics: Option<Metrics>,
@@ -87,6 +89,7 @@ impl Daemon {
             tune: None,
             keys: ApiKeys::default(),
             hosts: Vec::new(),
+            origins: Vec::new(),
             exposure: Exposure::Loopback,
             limits: Limits::default(),
             metrics: None,
@@ -115,7 +118,8 @@ impl Daemon {
         let Self { listener, app, tls } = self;
         let router = routes::router(app.clone());
         let closing = app.closing().clone();
-        let serving = server::serve(listener, router, app.limits(), tls.as_ref(), &closing);
+        let serving =
+            server::serve(listener, router, app.limits(), tls.as_ref(), &closing, app.tasks());
         let draining = async {
             shutdown.cancelled().await;
             app.unready();
@@ -184,6 +188,13 @@ impl DaemonBuilder {
         self
     }
 
+    /// Other sites whose pages may open event streams and WebSockets here, such as
+    /// `https://shop.example`. Pages of the daemon's own address always may, programs too.
+    pub fn origins(mut self, origins: impl IntoIterator<Item = String>) -> Self {
+        self.origins = origins.into_iter().collect();
+        self
+    }
+
     /// Serves https and nothing else. Who may do what is still told by keys.
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
@@ -230,7 +241,6 @@ impl DaemonBuilder {
             let worker = builder.start().await?;
             (worker.client().clone(), Some(worker))
         };
-        let streams = Arc::new(Semaphore::new(self.limits.streams_max));
         let app = App::new(Shared {
             client,
             worker: Mutex::new(worker),
@@ -240,7 +250,11 @@ impl DaemonBuilder {
             limits: self.limits,
             metrics,
             address,
-            streams,
+            places: Arc::default(),
+            origins: self.origins,
+            feed: Feed::default(),
+            tickets: Tickets::default(),
+            tasks: TaskTracker::new(),
             ready: AtomicBool::new(true),
             closing: CancellationToken::new(),
             specs: Mutex::new(BTreeMap::new()),

@@ -13,6 +13,7 @@ pub mod cli;
 mod config;
 mod daemon;
 pub mod declared;
+mod feed;
 mod metrics;
 mod openapi;
 mod otlp;

@@ -34,6 +34,9 @@ pub(crate) use page::page;
     body::BreakersBody,
     body::BreakerBody,
     body::HealthBody,
+    body::EnvelopeBody,
+    body::BeatBody,
+    body::TicketBody,
 )))]
 struct Schemas;
 

@@ -20,6 +20,9 @@ use crate::problem::{Kind, Problem};
 use crate::request::{WAIT_MAX, read_query};
 use crate::service::App;
 
+/// The parameter that shows a ticket instead of a key.
+pub(crate) const TICKET: &str = "ticket";
+
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Access {
@@ -166,7 +169,10 @@ fn admit(app: &App, route: &Route, request: &mut Request) -> Result<(), Problem>
     if let Access::From(role) = route.access {
         let shown = request.headers().get(header::AUTHORIZATION);
         let shown = shown.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        let principal = app.principal(shown)?;
+        let principal = match (shown, ticket(route, request)?) {
+            (None, Some(ticket)) => app.ticketed(&ticket)?,
+            (shown, _) => app.principal(shown)?,
+        };
         if principal.role < role {
             let held = principal.role;
             let detail =
@@ -187,6 +193,15 @@ fn admit(app: &App, route: &Route, request: &mut Request) -> Result<(), Problem>
         }
     }
     Ok(())
+}
+
+/// The ticket that a request shows, where one is taken.
+fn ticket(route: &Route, request: &Request) -> Result<Option<String>, Problem> {
+    if !route.parameters.iter().any(|parameter| parameter.name == TICKET) {
+        return Ok(None);
+    }
+    let query = read_query(request.uri().query().unwrap_or_default())?;
+    Ok(query.into_iter().find(|(name, _)| name == TICKET).map(|(_, value)| value))
 }
 
 /// Around everything, the fallbacks too: the host, panics, and what every answer carries.

@@ -1,14 +1,16 @@
 //! Accepting connections: bounded in number, in the time a handshake and a head may take, and in the
 //! time the end may take.
 
+mod stall;
+
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -18,9 +20,11 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::service::Limits;
 use crate::tls::Tls;
+use stall::Stalling;
 
 /// Largest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -36,9 +40,9 @@ pub(crate) async fn serve(
     limits: &Limits,
     tls: Option<&Tls>,
     closing: &CancellationToken,
+    tasks: &TaskTracker,
 ) {
     let places = Arc::new(Semaphore::new(limits.connections_max));
-    let connections = GracefulShutdown::new();
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -63,10 +67,11 @@ pub(crate) async fn serve(
         let serving = Serving {
             builder: builder.clone(),
             router: router.clone(),
-            watcher: connections.watcher(),
+            closing: closing.clone(),
+            write_within: limits.write_within,
         };
         let handshake = tls.map(|tls| (tls.current(), limits.handshake_within, closing.clone()));
-        tokio::spawn(async move {
+        tasks.spawn(async move {
             let _place = place;
             let Some((config, within, closing)) = handshake else {
                 return serving.run(stream).await;
@@ -82,7 +87,8 @@ pub(crate) async fn serve(
         });
     }
     drop(listener);
-    if timeout(limits.close_within, connections.shutdown()).await.is_err() {
+    tasks.close();
+    if timeout(limits.close_within, tasks.wait()).await.is_err() {
         tracing::warn!("connections were still open at the end and have been cut");
     }
 }
@@ -91,14 +97,24 @@ pub(crate) async fn serve(
 struct Serving {
     builder: http1::Builder,
     router: Router,
-    watcher: Watcher,
+    closing: CancellationToken,
+    write_within: Duration,
 }
 
 impl Serving {
     async fn run<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(self, stream: S) {
         let service = TowerToHyperService::new(self.router);
-        let connection = self.builder.serve_connection(TokioIo::new(stream), service);
-        if let Err(error) = self.watcher.watch(connection).await {
+        let stream = TokioIo::new(Stalling::new(stream, self.write_within));
+        let connection = self.builder.serve_connection(stream, service).with_upgrades();
+        let mut connection = pin!(connection);
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = self.closing.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = served {
             tracing::debug!(%error, "a connection broke off");
         }
     }

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
 use saga_core::{DefinitionRef, DefinitionSpec};
 use saga_worker::{BreakerView, Client, Worker};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::access::{ApiKeys, Principal, Role};
+use crate::access::{ApiKeys, Held, Principal, Role};
 use crate::daemon::Exposure;
+use crate::feed::{Feed, Places, Tickets};
 use crate::metrics::Metrics;
 use crate::problem::{Kind, Problem};
 
@@ -33,8 +34,13 @@ pub struct Limits {
     pub request_within: Duration,
     /// Most connections at a time; further ones wait to be accepted. Default 4096.
     pub connections_max: usize,
-    /// Most event streams at a time. Default 2048.
+    /// Most event streams at a time, WebSockets among them. Default 2048.
     pub streams_max: usize,
+    /// Most of them by one API key. Default 1024.
+    pub streams_per_key_max: usize,
+    /// How long a client may take nothing of what it is sent before its connection is cut.
+    /// Default 30 s.
+    pub write_within: Duration,
     /// How often a silent stream shows that it is alive. Default 15 s.
     pub heartbeat: Duration,
     /// How long connections may take to come to an end after the drain. Default 5 s.
@@ -51,6 +57,8 @@ impl Default for Limits {
             request_within: Duration::from_secs(40),
             connections_max: 4096,
             streams_max: 2048,
+            streams_per_key_max: 1024,
+            write_within: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
             close_within: Duration::from_secs(5),
         }
@@ -75,7 +83,14 @@ pub(crate) struct Shared {
     /// Where the daemon listens; decides which hosts it answers for.
     pub(crate) address: SocketAddr,
     /// Places for event streams.
-    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) places: Arc<Places>,
+    /// Other sites whose pages may open streams.
+    pub(crate) origins: Vec<String>,
+    /// What is pushed to those who subscribe to all sagas.
+    pub(crate) feed: Feed,
+    pub(crate) tickets: Tickets,
+    /// Everything that has to come to an end before the daemon does: connections and WebSockets.
+    pub(crate) tasks: TaskTracker,
     pub(crate) ready: AtomicBool,
     /// Fires when streams and waits have to end.
     pub(crate) closing: CancellationToken,
@@ -108,8 +123,49 @@ impl App {
         &self.0.closing
     }
 
-    pub(crate) fn streams(&self) -> &Arc<Semaphore> {
-        &self.0.streams
+    pub(crate) fn places(&self) -> &Arc<Places> {
+        &self.0.places
+    }
+
+    pub(crate) fn feed(&self) -> &Feed {
+        &self.0.feed
+    }
+
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.0.tasks
+    }
+
+    pub(crate) fn tickets(&self) -> &Tickets {
+        &self.0.tickets
+    }
+
+    pub(crate) fn allows_origin(&self, origin: &str) -> bool {
+        self.0.origins.iter().any(|known| known.eq_ignore_ascii_case(origin))
+    }
+
+    /// What a stream has to remember of the key that opens it.
+    pub(crate) fn hold(&self, principal: &Principal) -> Held {
+        self.keys().hold(principal)
+    }
+
+    /// Whether the key of a stream is still good.
+    pub(crate) fn still_valid(&self, held: &Held) -> bool {
+        self.keys().still_hold(held)
+    }
+
+    fn keys(&self) -> RwLockReadGuard<'_, ApiKeys> {
+        self.0.keys.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who makes a request that shows this ticket.
+    pub(crate) fn ticketed(&self, ticket: &str) -> Result<Principal, Problem> {
+        let held = self.tickets().redeem(ticket, Instant::now());
+        let held = held.filter(|held| self.still_valid(held)).ok_or_else(|| {
+            let detail = "the ticket was used, has run out or was never given here: get another with POST /v1/tickets";
+            Problem::new(Kind::Unauthenticated, detail)
+                .with_header(axum::http::header::WWW_AUTHENTICATE, BEARER)
+        })?;
+        Ok(held.principal)
     }
 
     pub(crate) fn is_ready(&self) -> bool {

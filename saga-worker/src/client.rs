@@ -132,6 +132,12 @@ impl Client {
         &self.store
     }
 
+    /// Resolves when the worker of this process has made a step of any saga durable since this
+    /// call, as a hint for those who follow all of them: steps of other processes give none.
+    pub fn news(&self) -> impl Future<Output = ()> + Send + '_ {
+        self.watchers.any()
+    }
+
     /// A snapshot of a saga; `None` when there is no such saga. Where a newer release has gone on
     /// with it, the snapshot is of the part of its log that this release can read.
     ///

@@ -62,6 +62,8 @@
 //! | `saga.ready` | gauge | `{daemon}` | none | 1, or 0 once the drain has begun. |
 //! | `saga.store.reachable` | gauge | `{store}` | none | 1, or 0 when the store did not answer the last look. |
 //! | `saga.http.request.duration` | histogram | `s` | `operation`, `status` | One request to the API, up to the head of its answer. |
+//! | `saga.feed.subscribers` | gauge | `{stream}` | none | Streams of the feed of all sagas. |
+//! | `saga.feed.lag` | gauge | `s` | none | How long the feed has been holding back what is committed; 0 while nobody subscribes. |
 //! | `saga.telemetry.dropped` | counter | `{item}` | `signal` | Spans and rounds of metrics that no collector took. |
 //!
 //! `saga.step.type` is `execute` or `compensate`; `outcome` is `processed`, `rejected` or
@@ -235,6 +237,10 @@ metrics! {
         "1, or 0 when the store did not answer the last look.";
     REQUEST_DURATION = "saga.http.request.duration", Histogram, "s", [OPERATION, STATUS],
         "One request to the API, up to the head of its answer.";
+    FEED_SUBSCRIBERS = "saga.feed.subscribers", Gauge, "{stream}", [],
+        "Streams of the feed of all sagas.";
+    FEED_LAG = "saga.feed.lag", Gauge, "s", [],
+        "How long the feed has been holding back what is committed; 0 while nobody subscribes.";
     TELEMETRY_DROPPED = "saga.telemetry.dropped", Counter, "{item}", [SIGNAL],
         "Spans and rounds of metrics that no collector took.";
 }

@@ -10,7 +10,11 @@ use tokio::sync::Notify;
 
 /// Who waits for which saga: each subscriber learns that its log has grown, and the verdict.
 #[derive(Debug, Default)]
-pub(crate) struct Watchers(Mutex<HashMap<SagaId, Watched>>);
+pub(crate) struct Watchers {
+    sagas: Mutex<HashMap<SagaId, Watched>>,
+    /// Wakes those who wait for news of any saga.
+    any: Notify,
+}
 
 /// A saga that somebody watches, and how many do.
 #[derive(Debug, Default)]
@@ -53,6 +57,7 @@ impl Watchers {
 
     /// Tells the subscribers of a saga that its log has grown, and its verdict if it has ended.
     pub(crate) fn publish(&self, id: SagaId, verdict: Option<&Verdict>) {
+        self.any.notify_waiters();
         let Some(news) = self.lock().get(&id).map(|watched| watched.news.clone()) else { return };
         if let Some(verdict) = verdict {
             news.verdict.get_or_init(|| verdict.clone());
@@ -62,8 +67,13 @@ impl Watchers {
         news.grown.notify_waiters();
     }
 
+    /// Resolves when there are news of any saga, counted from this call on.
+    pub(crate) fn any(&self) -> impl Future<Output = ()> + Send + '_ {
+        self.any.notified()
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<SagaId, Watched>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sagas.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -159,6 +169,22 @@ mod tests {
         assert!(futures_util::poll!(&mut next).is_pending(), "both were told at once");
         watchers.publish(id, None);
         next.await;
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_any_saga_is_woken_by_each_and_not_by_what_came_before() {
+        let watchers: Arc<Watchers> = Arc::default();
+        let ids = ["a", "b"].map(|key| SagaId::new(1, 2, Bucket::of(key, 16)));
+        watchers.publish(ids[0], None);
+        for id in ids {
+            let mut news = std::pin::pin!(watchers.any());
+            assert!(futures_util::poll!(&mut news).is_pending());
+            watchers.publish(id, None);
+            news.await;
+        }
+        let between = watchers.any();
+        watchers.publish(ids[0], None);
+        between.await;
     }
 
     #[tokio::test]

@@ -309,6 +309,18 @@ fn no_event_is_missing_from_the_pinned_ones() {
 }
 
 #[test]
+fn the_kind_of_an_event_is_its_name_in_the_log_and_all_kinds_are_listed() {
+    let mut kinds: Vec<&str> = Vec::new();
+    for (event, json) in pinned() {
+        let name = json.trim_start_matches(['{', '"']).split('"').next();
+        assert_eq!(Some(event.kind()), name, "{json}");
+        kinds.push(event.kind());
+    }
+    kinds.dedup();
+    assert_eq!(kinds, Event::KINDS);
+}
+
+#[test]
 fn an_event_of_a_newer_release_is_refused_and_not_guessed() {
     let row = LogHead::default().seal(1, AT, &[Event::WorkerLost]);
     let mut newer = row.clone();

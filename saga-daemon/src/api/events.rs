@@ -6,16 +6,18 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, future, stream};
 use saga_worker::ClientError;
 
 use crate::body::TransitionBody;
-use crate::problem::{Kind, Problem};
+use crate::feed::{Pulse, origin};
+use crate::problem::Problem;
 use crate::request::Call;
 use crate::service::App;
 
 /// What a stream reads ahead of its reader is one page of the log; the rest waits in the store.
 pub(crate) async fn events(State(app): State<App>, call: Call) -> Result<Response, Problem> {
+    origin::check(&app, &call)?;
     let id = call.saga()?;
     let after = position(&call)?;
     let row = app.client().store().row(id).await?.ok_or(ClientError::NotFound { id })?;
@@ -26,13 +28,8 @@ pub(crate) async fn events(State(app): State<App>, call: Call) -> Result<Respons
     if after == row.seq && !row.summary.status.is_alive() {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let place = app.streams().clone().try_acquire_owned().map_err(|_| {
-        let detail = format!(
-            "all {} places for event streams are taken: come back later, or poll with ?wait=",
-            app.limits().streams_max
-        );
-        Problem::new(Kind::TooManyStreams, detail)
-    })?;
+    let place = app.places().take(&call.principal, app.limits())?;
+    let revoked = Pulse::new(&app, app.hold(&call.principal)).revoked(app.clone());
     let spec = app.spec(&row.definition).await?;
     let events = app.client().events(id, after).map(move |transition| {
         let event = match transition {
@@ -48,7 +45,8 @@ pub(crate) async fn events(State(app): State<App>, call: Call) -> Result<Respons
     });
     let opening = Event::default().retry(std::time::Duration::from_secs(1)).comment("saga events");
     let closing = app.closing().clone().cancelled_owned();
-    let all = stream::once(async { Ok(opening) }).chain(events).take_until(closing);
+    let over = Box::pin(future::select(Box::pin(closing), Box::pin(revoked)));
+    let all = stream::once(async { Ok(opening) }).chain(events).take_until(over);
     let heartbeat = KeepAlive::new().interval(app.limits().heartbeat).text("heartbeat");
     Ok(Sse::new(all).keep_alive(heartbeat).into_response())
 }

@@ -61,16 +61,8 @@ pub(super) enum Action {
         #[arg(long, default_value_t = 500)]
         limit: u32,
     },
-    /// Follow a saga until its verdict.
-    Watch {
-        #[command(flatten)]
-        remote: Remote,
-        /// The saga's id.
-        id: String,
-        /// Begin after this position.
-        #[arg(long, default_value_t = 0)]
-        after: u64,
-    },
+    /// Follow a saga until its verdict, or all sagas until you stop.
+    Watch(Watch),
     /// Try what failed again now, with a fresh budget of attempts.
     Retry(Give),
     /// Take a step, or its compensation, as settled without calling it.
@@ -178,6 +170,36 @@ pub(super) struct Start {
     /// Wait so long for the verdict, such as 30s.
     #[arg(long, value_name = "DURATION")]
     pub(super) wait: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Watch {
+    #[command(flatten)]
+    pub(super) remote: Remote,
+    /// The saga's id.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub(super) id: Option<String>,
+    /// Follow all sagas.
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Begin after this position; with --all: a cursor, `beginning`, or `now`, which is the default.
+    #[arg(long)]
+    pub(super) after: Option<String>,
+    /// With --all: only this definition.
+    #[arg(long, requires = "all")]
+    pub(super) name: Option<String>,
+    /// With --all: only sagas under this idempotency key.
+    #[arg(long, requires = "all")]
+    pub(super) key: Option<String>,
+    /// With --all: only transitions into these statuses, separated by commas.
+    #[arg(long, requires = "all")]
+    pub(super) status: Option<String>,
+    /// With --all: only transitions with such events, separated by commas.
+    #[arg(long, requires = "all", value_name = "EVENTS")]
+    pub(super) event: Option<String>,
+    /// With --all: only what ends a saga.
+    #[arg(long, requires = "all", conflicts_with = "event")]
+    pub(super) verdicts: bool,
 }
 
 #[derive(Debug, Args)]

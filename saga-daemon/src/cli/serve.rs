@@ -54,6 +54,7 @@ pub(super) async fn serve(settings: Settings, coded: Vec<Definition>) -> Result<
     let mut builder = Daemon::builder(store)
         .keys(config.keys)
         .hosts(config.hosts)
+        .origins(config.origins)
         .limits(config.limits)
         .metrics(metrics.clone())
         .worker(move |worker| tuned(worker, figures).trace_ratio(ratio));

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use crate::body::{CommandResultBody, ListBody, LogBody, SagaBody, TransitionBody};
+use crate::body::{CommandResultBody, EnvelopeBody, ListBody, LogBody, SagaBody, TransitionBody};
 use crate::config::Values;
 use crate::declared::Declared;
 
@@ -81,6 +81,16 @@ pub(super) fn transition(transition: &TransitionBody) -> String {
         format!("{:>4}  {}  {}\n", transition.seq, transition.at, event.text)
     };
     transition.events.iter().map(line).collect()
+}
+
+/// One transition of any saga, an event per line.
+pub(super) fn envelope(envelope: &EnvelopeBody) -> String {
+    let EnvelopeBody { saga_id, name, status, seq, at, events, unreadable, .. } = envelope;
+    let line = |text: &str| format!("{at}  {saga_id}  {name}  {status:<12} {seq:>4}  {text}\n");
+    match unreadable {
+        Some(why) => line(why),
+        None => events.iter().map(|event| line(&event.text)).collect(),
+    }
 }
 
 pub(super) fn command(result: &CommandResultBody) -> String {

@@ -1,4 +1,6 @@
-//! Following a saga live.
+//! Following a saga live, or all of them.
+
+mod all;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,7 +9,7 @@ use reqwest::{Method, StatusCode};
 use saga_core::Status;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::arguments::Remote;
+use super::arguments::{Remote, Watch};
 use super::{Code, Stop, by_verdict, remote, show};
 use crate::body::{SagaBody, TransitionBody};
 
@@ -18,8 +20,22 @@ const OUTAGE_MAX: Duration = Duration::from_secs(60);
 /// Pause before a stream that broke off is taken up again.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Shows the events of a saga until its verdict. A stream that breaks off is taken up where it was.
-pub(super) async fn watch(remote: &Remote, id: &str, after: u64) -> Result<ExitCode, Stop> {
+/// Shows the events of a saga until its verdict, or those of all sagas. A stream that breaks off is
+/// taken up where it was.
+pub(super) async fn watch(watch: &Watch) -> Result<ExitCode, Stop> {
+    match &watch.id {
+        None => all::watch(watch).await,
+        Some(id) => {
+            let after = watch.after.as_deref().unwrap_or("0");
+            let after = after.parse().map_err(|_| {
+                Stop::failed(format!("--after {after:?}: expected a position in the log, from 0"))
+            })?;
+            watch_one(&watch.remote, id, after).await
+        }
+    }
+}
+
+async fn watch_one(remote: &Remote, id: &str, after: u64) -> Result<ExitCode, Stop> {
     let mut seen = after;
     let mut answered = Instant::now();
     loop {

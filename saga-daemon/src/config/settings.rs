@@ -121,6 +121,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("http.body_bytes_max", "BYTES", "1048576", "Largest body of a request"),
     setting("http.connections_max", "N", "4096", "Most connections at a time"),
     setting("http.streams_max", "N", "2048", "Most event streams at a time"),
+    setting("http.streams_per_key_max", "N", "1024", "Most event streams of one API key"),
+    setting(
+        "http.origins",
+        "ORIGINS",
+        "",
+        "Other sites whose pages may open event streams and WebSockets, such as https://shop.example, separated by commas",
+    ),
     setting(
         "exit_with_stdin",
         "BOOL",

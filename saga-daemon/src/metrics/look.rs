@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Meter};
 use saga_core::Status;
-use saga_worker::telemetry::{Metric, READY, SAGA_STATUS, SAGAS, STORE_REACHABLE};
+use saga_worker::telemetry::{
+    FEED_LAG, FEED_SUBSCRIBERS, Metric, READY, SAGA_STATUS, SAGAS, STORE_REACHABLE,
+};
 
 use crate::service::App;
 
@@ -15,6 +17,9 @@ pub(super) struct Look {
     ready: bool,
     /// `None` when the store did not answer.
     counts: Option<Vec<(Status, u64)>>,
+    subscribers: u64,
+    /// Whole seconds.
+    lag: u64,
 }
 
 impl Look {
@@ -23,7 +28,8 @@ impl Look {
         if let Err(error) = &counts {
             tracing::warn!(%error, "the metrics lack what only the store knows");
         }
-        Self { ready: app.is_ready(), counts: counts.ok() }
+        let (subscribers, lag) = (app.feed().subscribers() as u64, app.feed().lag().as_secs());
+        Self { ready: app.is_ready(), counts: counts.ok(), subscribers, lag }
     }
 }
 
@@ -33,6 +39,8 @@ pub(super) fn observe(meter: &Meter, seen: &Arc<Mutex<Look>>) {
     gauge(meter, seen, STORE_REACHABLE, |look, observer| {
         observer.observe(look.counts.is_some().into(), &[]);
     });
+    gauge(meter, seen, FEED_SUBSCRIBERS, |look, observer| observer.observe(look.subscribers, &[]));
+    gauge(meter, seen, FEED_LAG, |look, observer| observer.observe(look.lag, &[]));
     gauge(meter, seen, SAGAS, |look, observer| {
         for (status, count) in look.counts.iter().flatten() {
             observer.observe(*count, &[KeyValue::new(SAGA_STATUS, status.as_str())]);

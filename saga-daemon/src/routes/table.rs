@@ -2,7 +2,7 @@
 
 use axum::routing::{MethodRouter, get, post};
 
-use super::{Access, Answer, Body, Content, Parameter, Place, Route, Verb};
+use super::{Access, Answer, Body, Content, Parameter, Place, Route, TICKET, Verb};
 use crate::access::Role;
 use crate::api;
 use crate::api::command::Verb as Command;
@@ -23,6 +23,37 @@ const fn header(name: &'static str, about: &'static str) -> Parameter {
 
 const ID: Parameter = path("id", "The saga's id, a UUID.");
 const LIMIT: Parameter = query("limit", "Size of the page, from 1 to 500. Default 100.");
+
+const TICKET_PARAMETER: Parameter = query(
+    TICKET,
+    "A ticket from POST /v1/tickets, instead of a key in a header, which browsers cannot send here.",
+);
+const LAST_EVENT_ID: Parameter =
+    header("Last-Event-ID", "The same, as a reconnecting reader says it; it comes before `after`.");
+const FEED_AFTER: Parameter = query(
+    "after",
+    "Begin behind this cursor; or `now`, the default; or `beginning`: with the oldest that is left.",
+);
+const FEED_PARAMETERS: [Parameter; 7] = [
+    FEED_AFTER,
+    query("name", "Only sagas of this definition."),
+    query("key", "Only sagas started under this idempotency key."),
+    query("status", "Only transitions after which the saga stood so; separated by commas."),
+    query(
+        "event",
+        "Only transitions with such an event, such as `step_failed`; separated by commas.",
+    ),
+    query("verdicts", "`true`: only the transitions that end a saga."),
+    TICKET_PARAMETER,
+];
+const STREAM_PROBLEMS: &[Kind] = &[
+    Kind::ForeignOrigin,
+    Kind::CursorGone,
+    Kind::TooManyStreams,
+    Kind::TooManyStreamsOfKey,
+    Kind::NoFeed,
+    Kind::StoreUnavailable,
+];
 
 const fn json(status: u16, schema: &'static str, about: &'static str) -> Answer {
     Answer { status, about, content: Content::Schema(schema) }
@@ -213,12 +244,16 @@ pub(crate) const ROUTES: &[Route] = &[
         parameters: &[
             ID,
             query("after", "Begin after this position. Default 0: from the start."),
-            header(
-                "Last-Event-ID",
-                "The same, as a reconnecting reader says it; it comes before `after`.",
-            ),
+            LAST_EVENT_ID,
+            TICKET_PARAMETER,
         ],
-        problems: &[Kind::SagaNotFound, Kind::TooManyStreams, Kind::StoreUnavailable],
+        problems: &[
+            Kind::SagaNotFound,
+            Kind::ForeignOrigin,
+            Kind::TooManyStreams,
+            Kind::TooManyStreamsOfKey,
+            Kind::StoreUnavailable,
+        ],
         ..read(
             VIEWER,
             "/v1/sagas/{id}/events",
@@ -236,6 +271,59 @@ pub(crate) const ROUTES: &[Route] = &[
             ],
             || get(api::events::events),
         )
+    },
+    Route {
+        parameters: &{
+            let [after, name, key, status, event, verdicts, ticket] = FEED_PARAMETERS;
+            [after, LAST_EVENT_ID, name, key, status, event, verdicts, ticket]
+        },
+        problems: STREAM_PROBLEMS,
+        ..read(
+            VIEWER,
+            "/v1/events",
+            "feed",
+            "The transitions of all sagas as server-sent events, as they become durable, from any cursor on without gap or repetition; each saga in the order of its log.",
+            &[text(
+                "text/event-stream",
+                "Events named `transition`, with the cursor behind them as id and an Envelope as data. `ready` at the beginning and `heartbeat` in silence have the cursor too, and a Beat as data. One named `reset` with a Problem as data ends a stream whose cursor retention has overtaken: read /v1/sagas anew, then go on with `after=now`. One named `problem` ends a stream that cannot go on.",
+            )],
+            || get(api::feed::stream),
+        )
+    },
+    Route {
+        parameters: &FEED_PARAMETERS,
+        problems: &[
+            Kind::ForeignOrigin,
+            Kind::CursorGone,
+            Kind::NotWebSocket,
+            Kind::TooManyStreams,
+            Kind::TooManyStreamsOfKey,
+            Kind::NoFeed,
+            Kind::StoreUnavailable,
+        ],
+        ..read(
+            VIEWER,
+            "/v1/ws",
+            "socket",
+            "The same over WebSocket, for clients that change their filter on the way.",
+            &[nothing(
+                101,
+                "A WebSocket. Its text messages are an Envelope, a Beat, or `{\"type\":\"reset\",\"problem\":...}` before an end. The client may send `{\"type\":\"subscribe\"}` with what it wants of `after`, `name`, `key`, `status`, `event` and `verdicts` beside it, and `{\"type\":\"unsubscribe\"}`; anything else ends the connection. It is closed with 1001 at a drain, 1008 for a key that is no longer valid or a message that means nothing, 1013 when the store does not answer, 4410 for a cursor that is of no use any more.",
+            )],
+            || get(api::socket::open),
+        )
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/tickets",
+        access: VIEWER,
+        operation: "ticket",
+        summary: "A ticket to open one stream with, for 30 s: for browsers, which cannot send a key with an event stream or a WebSocket.",
+        parameters: &[],
+        body: Some(Body::Any("Nothing is expected of it.")),
+        answers: &[json(201, "Ticket", "Given.")],
+        problems: &[Kind::TooManyTickets],
+        handler: || post(api::ticket::give),
     },
     command(
         "/v1/sagas/{id}/retry",

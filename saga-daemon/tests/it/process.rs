@@ -225,6 +225,28 @@ fn a_second_signal_ends_at_once_and_loses_nothing() {
 }
 
 #[test]
+fn the_command_line_watches_all_sagas() {
+    let folder = folder();
+    let served = Served::start(folder.path(), &[]);
+    for cups in ["99", "1"] {
+        served.run(&["start", "brew-tea", &format!("{{\"cups\": {cups}}}"), "--wait", "30s"]);
+    }
+    let mut all = program(Path::new(BINARY));
+    all.args(["watch", "--all", "--after", "beginning", "--verdicts", "--url", &served.url]);
+    let mut all = all.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(all.stdout.take().unwrap()).lines();
+    let lines = lines.map(Result::unwrap).filter(|line| line.contains("saga ended"));
+    let ends: Vec<String> = lines.take(2).collect();
+    assert!(ends[0].contains("brew-tea  compensated"), "{ends:?}");
+    assert!(ends[1].contains("brew-tea  completed"), "{ends:?}");
+    all.kill().unwrap();
+    all.wait().unwrap();
+    let refused = served.run(&["watch", "--all", "--after", "nonsense"]);
+    assert!(stderr(&refused).contains("cursor"), "{}", stderr(&refused));
+    assert_eq!(served.run(&["watch"]).status.code(), Some(2), "neither one nor all");
+}
+
+#[test]
 fn the_command_line_starts_watches_lists_and_commands() {
     let folder = folder();
     let served = Served::start(folder.path(), &[]);

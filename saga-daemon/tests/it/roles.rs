@@ -16,6 +16,11 @@ async fn every_route_lets_in_exactly_the_roles_it_declares() {
             let needed = operation["x-role"].as_str().map(|role| role.parse::<Role>().unwrap());
             // Let in, it meets an id that cannot be; nothing is started or commanded.
             let path = path.replace("{id}", "no-such-thing");
+            // Nor does a stream begin that would not end.
+            let path = match path.as_str() {
+                "/v1/events" => "/v1/events?after=no-such-place".to_owned(),
+                _ => path,
+            };
             let post = method == "post";
             let ask = |api: crate::support::Api| {
                 let path = path.clone();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder, StatusCode};
 use saga_core::{Definition, Failure, Input, MemoryStore, Output, RetryPolicy, Step, Store};
 use saga_daemon::access::{ApiKey, ApiKeys, Role};
-use saga_daemon::{Daemon, DaemonBuilder, Limits};
+use saga_daemon::{Daemon, DaemonBuilder, DaemonHandle, Limits};
 use saga_worker::{DrainReport, SystemClock};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -82,6 +82,7 @@ pub(crate) struct World {
     pub(crate) gate: Gate,
     pub(crate) shutdown: CancellationToken,
     pub(crate) running: JoinHandle<DrainReport>,
+    pub(crate) handle: DaemonHandle,
 }
 
 impl World {
@@ -106,9 +107,10 @@ impl World {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let builder = tune(Daemon::builder(store).register(place_order(&gate)));
         let daemon = builder.start(listener).await.unwrap();
+        let handle = daemon.handle();
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(daemon.run(shutdown.clone()));
-        Self { api: Api::at(url).await, gate, shutdown, running }
+        Self { api: Api::at(url).await, gate, shutdown, running, handle }
     }
 
     /// Starts an order and answers its id.

@@ -1,0 +1,76 @@
+//! What is pushed.
+
+use std::time::Duration;
+
+use saga_core::store::Cursor;
+use saga_core::{IdempotencyKey, SagaId, Status, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{EventBody, status};
+
+/// A transition of any saga.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Envelope)]
+pub struct EnvelopeBody {
+    /// `transition`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The place behind it: where to go on after it was seen.
+    pub cursor: String,
+    /// The saga.
+    #[schema(value_type = String, format = "uuid")]
+    pub saga_id: SagaId,
+    /// The name of its definition.
+    pub name: String,
+    /// The version of its definition.
+    pub version: u32,
+    /// The key under which it was started.
+    #[schema(value_type = Option<String>)]
+    pub key: Option<IdempotencyKey>,
+    /// Where it stood after this transition.
+    #[schema(schema_with = status)]
+    pub status: Status,
+    /// Position in its log, from 1, without gaps.
+    pub seq: u64,
+    /// When it was decided.
+    #[schema(value_type = i64)]
+    pub at: Timestamp,
+    /// What happened, in order.
+    pub events: Vec<EventBody>,
+    /// Why this release cannot read what happened, if it cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreadable: Option<String>,
+}
+
+/// That a stream is alive.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Beat)]
+pub struct BeatBody {
+    /// `ready` at the beginning of a stream, else `heartbeat`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Everything up to this place was sent, as far as the filter lets it through.
+    pub cursor: String,
+    /// For how many milliseconds a transition has been waiting that is committed and cannot be
+    /// shown yet, because an older transaction is still open or the store does not answer.
+    pub lag_ms: u64,
+}
+
+impl BeatBody {
+    /// A sign of life of this kind.
+    pub fn new(kind: &str, cursor: &Cursor, lag: Duration) -> Self {
+        let lag_ms = u64::try_from(lag.as_millis()).unwrap_or(u64::MAX);
+        Self { kind: kind.to_owned(), cursor: cursor.to_string(), lag_ms }
+    }
+}
+
+/// The right to open one stream.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = Ticket)]
+pub struct TicketBody {
+    /// For `?ticket=`. It works once, at the daemon that gave it.
+    pub ticket: String,
+    /// For how many milliseconds it is good.
+    pub valid_ms: u64,
+}
