@@ -10,6 +10,7 @@ mod idle;
 mod load;
 mod ratio;
 mod retention;
+mod subscribers;
 mod workload;
 
 use clap::{Parser, Subcommand};
@@ -38,6 +39,11 @@ enum Bench {
     Idle(idle::Options),
     /// How fast finished sagas leave, and what that costs those that run
     Retention(retention::Options),
+    /// Memory for each of many subscribers to the feed of one daemon, and how soon they hear
+    Subscribers(subscribers::Options),
+    /// The daemon of that bench
+    #[command(hide = true)]
+    SubscribersDaemon(subscribers::Served),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -48,5 +54,7 @@ fn main() -> anyhow::Result<()> {
         Bench::Ratio(options) => ratio::run(&options),
         Bench::Idle(options) => idle::run(&options),
         Bench::Retention(options) => retention::run(&options),
+        Bench::Subscribers(options) => subscribers::run(&options),
+        Bench::SubscribersDaemon(options) => subscribers::serve(&options),
     }
 }
