@@ -215,22 +215,22 @@ pub(super) fn listed(keys: &ApiKeys) -> String {
 
 /// The first signal to end begins the drain, the second ends the process. What is durable stays so.
 async fn heed(mut signals: Signals, mut reloader: Reloader, shutdown: CancellationToken) {
-    let mut asked_to_end = false;
     loop {
         match signals.next().await {
-            Asked::End(code) if asked_to_end => {
-                eprintln!("saga-worker: a second signal: ending at once");
-                std::process::exit(code.into());
-            }
-            Asked::End(_) => {
-                asked_to_end = true;
-                shutdown.cancel();
-            }
+            Asked::End => break,
             Asked::Reload if shutdown.is_cancelled() => {
                 tracing::warn!("not reloaded: the daemon drains");
             }
-            // A signal to end that comes meanwhile waits for it: it is short.
-            Asked::Reload => reloader.reload().await,
+            // The store may take its time, which whoever wants it to end need not wait for.
+            Asked::Reload => tokio::select! {
+                biased;
+                _ = signals.end() => break,
+                () = reloader.reload() => {}
+            },
         }
     }
+    shutdown.cancel();
+    let code = signals.end().await;
+    eprintln!("saga-worker: a second signal: ending at once");
+    std::process::exit(code.into());
 }

@@ -21,8 +21,8 @@ pub(super) fn end_with_stdin(stdin: WithStdin, shutdown: CancellationToken) {
 /// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    /// To end, and with which code when it ends at once.
-    End(u8),
+    /// To end.
+    End,
     /// To read configuration and definitions again.
     Reload,
 }
@@ -51,9 +51,17 @@ impl Signals {
     /// The next one.
     pub(super) async fn next(&mut self) -> Asked {
         tokio::select! {
-            _ = self.terminate.recv() => Asked::End(143),
-            _ = self.interrupt.recv() => Asked::End(130),
+            _ = self.terminate.recv() => Asked::End,
+            _ = self.interrupt.recv() => Asked::End,
             _ = self.hang_up.recv() => Asked::Reload,
+        }
+    }
+
+    /// The next one that asks to end, and with which code; others have to wait.
+    pub(super) async fn end(&mut self) -> u8 {
+        tokio::select! {
+            _ = self.terminate.recv() => 143,
+            _ = self.interrupt.recv() => 130,
         }
     }
 }
@@ -76,6 +84,12 @@ impl Signals {
             tracing::error!(%error, "cannot listen for Ctrl-C");
             std::future::pending::<()>().await;
         }
-        Asked::End(130)
+        Asked::End
+    }
+
+    /// The next one that asks to end, and with which code.
+    pub(super) async fn end(&mut self) -> u8 {
+        self.next().await;
+        130
     }
 }

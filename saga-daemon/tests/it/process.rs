@@ -206,22 +206,51 @@ fn sigterm_lets_the_call_in_flight_end_and_exits_with_0() {
 
 #[test]
 fn a_second_signal_ends_at_once_and_loses_nothing() {
+    for (second, code) in [("INT", 130), ("TERM", 143)] {
+        let folder = folder();
+        let served = Served::start(folder.path(), &[]);
+        let started = served.json(&["start", "brew-tea", "{\"cups\": 1, \"boil_ms\": 2500}"]);
+        let id = started["id"].as_str().unwrap().to_owned();
+        served.until(&id, 1, "received");
+        served.signal("TERM");
+        let deadline = Instant::now() + PATIENCE;
+        while served.ready() {
+            assert!(Instant::now() < deadline, "readiness never fell");
+        }
+        served.signal(second);
+        let begun = Instant::now();
+        assert_eq!(served.code(), Some(code));
+        assert!(begun.elapsed() < Duration::from_secs(2));
+        let next = Served::start(folder.path(), &[]);
+        assert_eq!(next.run(&["get", &id, "--wait", "60s"]).status.code(), Some(0));
+    }
+}
+
+#[test]
+fn health_is_asked_for_without_a_shell() {
     let folder = folder();
     let served = Served::start(folder.path(), &[]);
-    let started = served.json(&["start", "brew-tea", "{\"cups\": 1, \"boil_ms\": 2500}"]);
-    let id = started["id"].as_str().unwrap().to_owned();
-    served.until(&id, 1, "received");
-    served.signal("TERM");
-    let deadline = Instant::now() + PATIENCE;
-    while served.ready() {
-        assert!(Instant::now() < deadline, "readiness never fell");
+    for question in [&["health"][..], &["health", "--ready"]] {
+        let answer = served.run(question);
+        assert_eq!(answer.status.code(), Some(0), "{}", stderr(&answer));
     }
-    served.signal("INT");
-    let begun = Instant::now();
-    assert_eq!(served.code(), Some(130));
-    assert!(begun.elapsed() < Duration::from_secs(2));
-    let next = Served::start(folder.path(), &[]);
-    assert_eq!(next.run(&["get", &id, "--wait", "30s"]).status.code(), Some(0));
+    served.signal("KILL");
+    let gone = served.run(&["health"]);
+    assert_eq!(gone.status.code(), Some(69), "{}", stdout(&gone));
+}
+
+#[test]
+fn a_daemon_that_is_asked_to_ends_with_its_standard_input() {
+    let folder = folder();
+    let mut command = program(&embed());
+    command
+        .args(["serve", "--listen", "127.0.0.1:0", "--exit-with-stdin"])
+        .env("STATE_DIRECTORY", folder.path().join("data"))
+        .stdin(Stdio::piped());
+    let mut served = Served::spawn(command, folder.path());
+    assert!(served.ready());
+    drop(served.child.stdin.take());
+    assert_eq!(served.code(), Some(0));
 }
 
 #[test]

@@ -173,6 +173,7 @@ mod tests {
 
     #[test]
     fn daemons_take_turns_and_one_that_is_gone_is_left_out() {
+        rustls::crypto::ring::default_provider().install_default().ok();
         let addresses = Addresses::default();
         let daemons =
             Daemons::new(reqwest::Client::new(), addresses.clone(), Duration::from_secs(1));
