@@ -296,6 +296,18 @@ impl RecoveryCause {
 }
 
 impl StuckReason {
+    /// Every code there is.
+    pub const CODES: [&'static str; 8] = [
+        "pivot_unknown",
+        "pivot_in_doubt",
+        "retriable_spent",
+        "retriable_rejected",
+        "compensation_spent",
+        "poison",
+        "log_full",
+        "log_damaged",
+    ];
+
     /// The step concerned, if it is about one.
     pub fn step(&self) -> Option<StepIndex> {
         match self {
@@ -355,5 +367,39 @@ impl StuckReason {
                 format!("its log cannot be replayed ({why}): restore it, then retry")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_of_codes_has_every_reason() {
+        let step = StepIndex(0);
+        let reasons = [
+            StuckReason::PivotUnknown { step },
+            StuckReason::PivotInDoubt { step },
+            StuckReason::RetriableSpent { step },
+            StuckReason::RetriableRejected { step },
+            StuckReason::CompensationSpent { step },
+            StuckReason::Poison { losses: 1 },
+            StuckReason::LogFull { transitions: 1 },
+            StuckReason::LogDamaged { why: String::new() },
+        ];
+        for reason in &reasons {
+            // A new reason does not compile here until it has its place in both lists.
+            match reason {
+                StuckReason::PivotUnknown { .. }
+                | StuckReason::PivotInDoubt { .. }
+                | StuckReason::RetriableSpent { .. }
+                | StuckReason::RetriableRejected { .. }
+                | StuckReason::CompensationSpent { .. }
+                | StuckReason::Poison { .. }
+                | StuckReason::LogFull { .. }
+                | StuckReason::LogDamaged { .. } => {}
+            }
+        }
+        assert_eq!(reasons.map(|reason| reason.code()), StuckReason::CODES);
     }
 }

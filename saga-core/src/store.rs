@@ -70,6 +70,9 @@ pub trait SagaLog: Send + Sync + 'static {
     /// How many sagas stand where. Statuses without sagas may be left out.
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError>;
 
+    /// What waits, and since when, by the store's own clock: for metrics, not for decisions.
+    async fn backlog(&self) -> Result<Backlog, StoreError>;
+
     /// Deletes sagas that got their verdict longer than `age` ago by the store's own clock: the
     /// earliest ended first, at most `limit` of them, each with its whole log and all its
     /// commands, in one transaction. Answers how many left.
@@ -291,6 +294,36 @@ impl Query {
     /// The page size in force.
     pub fn page(&self) -> u32 {
         if self.limit == 0 { 100 } else { self.limit.min(Self::LIMIT_MAX) }
+    }
+}
+
+/// What waits in a store.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// When this was so, by the store's clock.
+    pub at: Timestamp,
+    /// Sagas that are due and that nobody owns, of definitions on record.
+    pub due: u64,
+    /// When the longest due of them became due.
+    pub due_since: Option<Timestamp>,
+    /// Stuck sagas by the code of the reason, in the order of the codes. A wait that cannot be read
+    /// counts as `unreadable`.
+    pub stuck: Vec<(String, u64)>,
+    /// Commands without an answer.
+    pub unanswered: u64,
+    /// When the oldest of them was submitted.
+    pub unanswered_since: Option<Timestamp>,
+}
+
+impl Backlog {
+    /// How long the longest due saga has been due.
+    pub fn due_for(&self) -> Duration {
+        self.due_since.map_or(Duration::ZERO, |since| self.at.since(since))
+    }
+
+    /// How long the oldest command has waited.
+    pub fn unanswered_for(&self) -> Duration {
+        self.unanswered_since.map_or(Duration::ZERO, |since| self.at.since(since))
     }
 }
 

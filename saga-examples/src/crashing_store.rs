@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use saga_core::store::{
-    Append, AppendError, Claim, CommandAnswer, Cursor, Definitions, Feed, FeedEdge, FeedError,
-    FeedPage, Inbox, Leases, NewSaga, PublishError, Query, SagaLog, SagaRow, StartOutcome, Store,
-    StoreError, SubmitOutcome, WorkerCard, WorkerRow,
+    Append, AppendError, Backlog, Claim, CommandAnswer, Cursor, Definitions, Feed, FeedEdge,
+    FeedError, FeedPage, Inbox, Leases, NewSaga, PublishError, Query, SagaLog, SagaRow,
+    StartOutcome, Store, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
 };
 use saga_core::{
     Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
@@ -139,6 +139,10 @@ impl SagaLog for CrashingStore {
 
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
         self.inner.counts().await
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        self.inner.backlog().await
     }
 
     async fn forget(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {

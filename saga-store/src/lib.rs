@@ -16,6 +16,8 @@
 //! ```
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod commits;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod migrations;
 #[cfg(feature = "postgres")]
 mod postgres;
@@ -29,6 +31,8 @@ use std::sync::Arc;
 use saga_core::Store;
 use saga_core::store::StoreError;
 
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use commits::{Commit, OnCommit};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use migrations::{PendingMigration, Upgrade};
 #[cfg(feature = "postgres")]
@@ -54,12 +58,36 @@ pub async fn connect(url: &str) -> Result<Arc<dyn Store>, StoreError> {
 /// As [`connect`], and [`StoreError::Unusable`] when the schema would have to be changed and must
 /// not be.
 pub async fn connect_with(url: &str, upgrade: Upgrade) -> Result<Arc<dyn Store>, StoreError> {
-    match Named::by(url)? {
+    open(Named::by(url)?, upgrade, None).await
+}
+
+/// As [`connect_with`], and has every commit told, for those who measure.
+///
+/// # Errors
+/// As [`connect_with`].
+pub async fn connect_observed(
+    url: &str,
+    upgrade: Upgrade,
+    on_commit: OnCommit,
+) -> Result<Arc<dyn Store>, StoreError> {
+    open(Named::by(url)?, upgrade, Some(on_commit)).await
+}
+
+async fn open(
+    named: Named,
+    upgrade: Upgrade,
+    on_commit: Option<OnCommit>,
+) -> Result<Arc<dyn Store>, StoreError> {
+    match named {
         #[cfg(feature = "sqlite")]
-        Named::Sqlite(options) => Ok(Arc::new(SqliteStore::open(options.upgrade(upgrade)).await?)),
+        Named::Sqlite(options) => {
+            let options = options.upgrade(upgrade).on_commit(on_commit);
+            Ok(Arc::new(SqliteStore::open(options).await?))
+        }
         #[cfg(feature = "postgres")]
         Named::Postgres(options) => {
-            Ok(Arc::new(PostgresStore::open(options.upgrade(upgrade)).await?))
+            let options = options.upgrade(upgrade).on_commit(on_commit);
+            Ok(Arc::new(PostgresStore::open(options).await?))
         }
     }
 }

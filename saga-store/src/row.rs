@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use saga_core::store::{
-    CommandAnswer, Cursor, FeedEntry, SagaRow, StoreError, Summary, WorkerCard, WorkerRow,
+    Backlog, CommandAnswer, Cursor, FeedEntry, SagaRow, StoreError, Summary, WorkerCard, WorkerRow,
 };
 use saga_core::{
     Command, DefinitionRef, DefinitionSpec, Digest, IdempotencyKey, LogRow, SagaId, Status,
@@ -198,6 +198,27 @@ pub(crate) fn counts(rows: Vec<(String, i64)>) -> Result<Vec<(Status, u64)>, Sto
 }
 
 /// The identity of a saga, from a column of this table.
+/// A row of `backlog.sql`: what waits, why, how many of it, since when.
+pub(crate) type BacklogColumns = (String, Option<String>, i64, Option<i64>);
+
+/// Puts what waits together.
+pub(crate) fn backlog(rows: Vec<BacklogColumns>) -> Backlog {
+    let mut backlog = Backlog::default();
+    for (what, why, count, since) in rows {
+        let (count, since) = (count.max(0).unsigned_abs(), since.map(Timestamp::from_micros));
+        match what.as_str() {
+            "due" => (backlog.due, backlog.due_since) = (count, since),
+            "unanswered" => (backlog.unanswered, backlog.unanswered_since) = (count, since),
+            "stuck" => {
+                backlog.stuck.push((why.unwrap_or_else(|| "unreadable".to_owned()), count));
+            }
+            _ => backlog.at = since.unwrap_or_default(),
+        }
+    }
+    backlog.stuck.sort();
+    backlog
+}
+
 pub(crate) fn saga_id(table: &'static str, bytes: &[u8]) -> Result<SagaId, StoreError> {
     Cell { table, row: &hex(bytes) }.sixteen("id", bytes).map(SagaId::from_bytes)
 }

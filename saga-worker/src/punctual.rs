@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use saga_core::store::{
-    Append, AppendError, Claim, CommandAnswer, Cursor, Definitions, Feed, FeedEdge, FeedError,
-    FeedPage, Inbox, Leases, NewSaga, PublishError, Query, SagaLog, SagaRow, StartOutcome, Store,
-    StoreError, SubmitOutcome, WorkerCard, WorkerRow,
+    Append, AppendError, Backlog, Claim, CommandAnswer, Cursor, Definitions, Feed, FeedEdge,
+    FeedError, FeedPage, Inbox, Leases, NewSaga, PublishError, Query, SagaLog, SagaRow,
+    StartOutcome, Store, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
 };
 use saga_core::{
     Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
@@ -115,6 +115,10 @@ impl SagaLog for Punctual {
 
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
         self.bound("counts", self.store.counts()).await
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        self.bound("backlog", self.store.backlog()).await
     }
 
     async fn forget(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {

@@ -50,7 +50,7 @@
 //! | `saga.breaker.state` | gauge | `{state}` | `participant`, `saga.step.type` | 0 closed, 1 releasing, 2 half-open, 3 open. |
 //! | `saga.lease.failures` | counter | `{failure}` | `kind` | Heartbeats that failed (`renew`) and leases lost (`lost`). |
 //! | `saga.store.failures` | counter | `{failure}` | `operation` | Calls to the store that failed. |
-//! | `saga.commit.size` | histogram | `{change}` | none | Changes (starts, appends) that shared one commit of the store. |
+//! | `saga.commit.size` | histogram | `{change}` | none | Changes that shared one commit of the store. |
 //! | `saga.commit.duration` | histogram | `s` | none | One commit of the store. |
 //! | `saga.forgotten` | counter | `{saga}` | none | Ended sagas that this worker deleted for their age. |
 //! | `saga.sagas` | gauge | `{saga}` | `saga.status` | Sagas on record. |
@@ -214,7 +214,7 @@ metrics! {
     STORE_FAILURES = "saga.store.failures", Counter, "{failure}", [OPERATION],
         "Calls to the store that failed.";
     COMMIT_SIZE = "saga.commit.size", Histogram, "{change}", [],
-        "Changes (starts, appends) that shared one commit of the store.";
+        "Changes that shared one commit of the store.";
     COMMIT_DURATION = "saga.commit.duration", Histogram, "s", [],
         "One commit of the store.";
     FORGOTTEN = "saga.forgotten", Counter, "{saga}", [],

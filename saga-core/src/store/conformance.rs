@@ -190,6 +190,7 @@ macro_rules! __store_facts {
             queries::pages_have_neither_gaps_nor_duplicates,
             queries::a_page_is_bounded,
             queries::sagas_are_counted_by_status,
+            queries::what_waits_is_counted_with_its_age,
             queries::a_load_is_one_snapshot,
             queries::a_log_is_read_in_pages,
             queries::an_unknown_saga_is_nothing,

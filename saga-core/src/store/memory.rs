@@ -10,15 +10,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    Append, AppendError, Claim, CommandAnswer, Definitions, Inbox, Leases, NewSaga, PublishError,
-    Query, SagaLog, SagaRow, StartOutcome, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
+    Append, AppendError, Backlog, Claim, CommandAnswer, Definitions, Inbox, Leases, NewSaga,
+    PublishError, Query, SagaLog, SagaRow, StartOutcome, StoreError, SubmitOutcome, WorkerCard,
+    WorkerRow,
 };
 use crate::command::Command;
 use crate::definition::DefinitionSpec;
 use crate::digest::Digest;
 use crate::id::{IdempotencyKey, SagaId, WorkerId};
 use crate::log::LogRow;
-use crate::saga::Status;
+use crate::saga::{Status, WaitReason};
 use crate::time::{Clock, Timestamp};
 
 /// A store in memory: nothing survives the process.
@@ -45,6 +46,8 @@ struct Record {
     input_digest: Digest,
     log: Vec<LogRow>,
     commands: Vec<(Command, Option<CommandAnswer>)>,
+    /// When each of them was submitted.
+    submitted: Vec<Timestamp>,
 }
 
 impl Record {
@@ -116,6 +119,7 @@ impl SagaLog for MemoryStore {
             input_digest: saga.input_digest,
             log: vec![saga.first],
             commands: Vec::new(),
+            submitted: Vec::new(),
         };
         state.feed.push(saga.id, record.row.seq, record.row.summary.status);
         state.sagas.insert(saga.id, record);
@@ -177,6 +181,34 @@ impl SagaLog for MemoryStore {
             *counts.entry(record.row.summary.status).or_default() += 1;
         }
         Ok(counts.into_iter().collect())
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        let (state, at) = (self.state(), self.clock.now());
+        let mut backlog = Backlog { at, ..Backlog::default() };
+        let mut stuck: BTreeMap<String, u64> = BTreeMap::new();
+        let earlier = |one: Option<Timestamp>, other| Some(one.map_or(other, |at| at.min(other)));
+        for record in state.sagas.values() {
+            let SagaRow { owner, summary, .. } = &record.row;
+            if let (None, Some(wake)) = (owner, summary.next_wake_at.filter(|wake| *wake <= at)) {
+                backlog.due += 1;
+                backlog.due_since = earlier(backlog.due_since, wake);
+            }
+            if let (None, Status::Stuck) = (owner, summary.status) {
+                let code = match &summary.wait {
+                    Some(WaitReason::Stuck { code, .. }) => code.as_str(),
+                    _ => "unreadable",
+                };
+                *stuck.entry(code.to_owned()).or_default() += 1;
+            }
+            let asked = record.commands.iter().zip(&record.submitted);
+            for (_, submitted) in asked.filter(|((_, answer), _)| answer.is_none()) {
+                backlog.unanswered += 1;
+                backlog.unanswered_since = earlier(backlog.unanswered_since, *submitted);
+            }
+        }
+        backlog.stuck = stuck.into_iter().collect();
+        Ok(backlog)
     }
 
     async fn forget(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
@@ -304,7 +336,10 @@ impl Inbox for MemoryStore {
             Some((known, _)) if known != command => return Ok(SubmitOutcome::Conflict),
             Some((_, Some(answer))) => return Ok(SubmitOutcome::Answered(answer.clone())),
             Some((_, None)) => {}
-            None => record.commands.push((command.clone(), None)),
+            None => {
+                record.commands.push((command.clone(), None));
+                record.submitted.push(now);
+            }
         }
         if record.row.summary.status.is_alive() && record.row.owner.is_none() {
             record.row.summary.next_wake_at = Some(now);

@@ -8,6 +8,8 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Error};
 use tokio::time::timeout;
 
+use crate::commits::OnCommit;
+
 use super::schema;
 use crate::migrations::{PendingMigration, Upgrade};
 
@@ -49,6 +51,7 @@ pub struct PostgresOptions {
     driver: PgConnectOptions,
     distributed: bool,
     upgrade: Upgrade,
+    on_commit: Option<OnCommit>,
 }
 
 impl PostgresOptions {
@@ -114,6 +117,12 @@ impl PostgresOptions {
         schema::prepare(&Connector::new(self), Upgrade::Allowed).await.map(drop)
     }
 
+    /// Who is told of every commit of starts or appends. Default: nobody.
+    #[must_use]
+    pub fn on_commit(self, on_commit: impl Into<Option<OnCommit>>) -> Self {
+        Self { on_commit: on_commit.into(), ..self }
+    }
+
     pub(super) fn is_distributed(&self) -> bool {
         self.distributed
     }
@@ -137,7 +146,7 @@ impl PostgresOptions {
 
 impl From<PgConnectOptions> for PostgresOptions {
     fn from(driver: PgConnectOptions) -> Self {
-        Self { driver, distributed: false, upgrade: Upgrade::Allowed }
+        Self { driver, distributed: false, upgrade: Upgrade::Allowed, on_commit: None }
     }
 }
 
@@ -147,6 +156,7 @@ pub(super) struct Connector {
     options: PgConnectOptions,
     pinned: bool,
     ordered: bool,
+    on_commit: Option<OnCommit>,
 }
 
 impl Connector {
@@ -154,6 +164,7 @@ impl Connector {
         Self {
             options: options.driver.application_name("saga").disable_statement_logging(),
             pinned: false,
+            on_commit: options.on_commit,
             ordered: false,
         }
     }
@@ -166,6 +177,11 @@ impl Connector {
     /// The same, for connections that read the feed only.
     pub(super) fn ordered(&self) -> Self {
         Self { pinned: true, ordered: true, ..self.clone() }
+    }
+
+    /// Who is told of commits.
+    pub(super) fn told_of_commits(&self) -> Option<&OnCommit> {
+        self.on_commit.as_ref()
     }
 
     /// The options of the driver, for its own listener.

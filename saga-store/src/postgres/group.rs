@@ -1,6 +1,7 @@
 //! Group commit: what queues while a statement is in flight makes up the next one.
 
 use std::fmt;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use saga_core::store::StoreError;
@@ -10,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::connect::Connector;
 use super::lane::{Session, Work};
+use crate::commits::OnCommit;
 
 /// Items that may wait; callers beyond that wait to get in line.
 const QUEUE_MAX: usize = 4_096;
@@ -51,7 +53,8 @@ struct Queued<B: Batch> {
 impl<B: Batch> Group<B> {
     pub(super) fn start(batch: B, connector: Connector) -> Self {
         let (queue, items) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(serve(batch, Session::new(connector), items));
+        let on_commit = connector.told_of_commits().cloned();
+        tokio::spawn(serve(batch, Session::new(connector), items, on_commit));
         Self { queue }
     }
 
@@ -76,29 +79,39 @@ impl<B: Batch> fmt::Debug for Group<B> {
     }
 }
 
-async fn serve<B: Batch>(batch: B, mut session: Session, mut items: mpsc::Receiver<Queued<B>>) {
+async fn serve<B: Batch>(
+    batch: B,
+    mut session: Session,
+    mut items: mpsc::Receiver<Queued<B>>,
+    on_commit: Option<OnCommit>,
+) {
     let mut queued = Vec::with_capacity(BATCH_MAX);
     while items.recv_many(&mut queued, BATCH_MAX).await > 0 {
         let (items, replies): (Vec<_>, Vec<_>) =
             queued.drain(..).map(|queued| (queued.item, queued.reply)).unzip();
-        send(&batch, &mut session, items, replies).await;
+        let (changes, begun) = (replies.len(), Instant::now());
+        let committed = send(&batch, &mut session, items, replies).await;
+        if let Some(on_commit) = on_commit.as_ref().filter(|_| committed) {
+            on_commit.tell(changes, begun.elapsed());
+        }
     }
 }
 
 /// Sends a batch. When the server cannot take one of the items, each is sent on its own, so that
-/// only that one fails.
+/// only that one fails. Says whether they shared a commit.
 async fn send<B: Batch>(
     batch: &B,
     session: &mut Session,
     items: Vec<B::Item>,
     replies: Vec<Reply<B>>,
-) {
+) -> bool {
     let work = Together { batch: batch.clone(), items };
     match session.run(&work).await {
         Ok(outcomes) => {
             for (reply, outcome) in replies.into_iter().zip(outcomes) {
                 drop(reply.send(Ok(outcome)));
             }
+            return true;
         }
         Err(StoreError::Unusable(_) | StoreError::Corrupt(_)) if work.items.len() > 1 => {
             for (item, reply) in work.items.into_iter().zip(replies) {
@@ -117,6 +130,7 @@ async fn send<B: Batch>(
             }
         }
     }
+    false
 }
 
 struct Together<B: Batch> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use saga_core::store::{
-    Append, AppendError, NewSaga, Query, SagaLog, SagaRow, StartOutcome, StoreError,
+    Append, AppendError, Backlog, NewSaga, Query, SagaLog, SagaRow, StartOutcome, StoreError,
 };
 use saga_core::{Bucket, LogRow, SagaId, Status, Timestamp};
 use sqlx::Error;
@@ -16,7 +16,7 @@ use super::distributed::lots;
 use super::failure::classify;
 use super::group::Batch;
 use super::lane::Work;
-use crate::row::{self, LogColumns, SagaColumns, integer, json};
+use crate::row::{self, BacklogColumns, LogColumns, SagaColumns, integer, json};
 
 /// Above every id in the order of ids.
 const LAST: [u8; 16] = [0xff; 16];
@@ -80,6 +80,10 @@ impl SagaLog for PostgresStore {
 
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
         row::counts(self.lanes.run(Counts).await?)
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        self.lanes.run(CountBacklog).await.map(row::backlog)
     }
 
     async fn forget(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
@@ -422,5 +426,20 @@ impl Work for Counts {
 
     async fn run(&self, db: &mut PgConnection) -> Result<Self::Outcome, Error> {
         sqlx::query_as(include_str!("counts.sql")).fetch_all(db).await
+    }
+}
+
+struct CountBacklog;
+
+#[async_trait]
+impl Work for CountBacklog {
+    type Outcome = Vec<BacklogColumns>;
+
+    fn what(&self) -> String {
+        "counting what waits".to_owned()
+    }
+
+    async fn run(&self, db: &mut PgConnection) -> Result<Self::Outcome, Error> {
+        sqlx::query_as(include_str!("backlog.sql")).fetch_all(db).await
     }
 }

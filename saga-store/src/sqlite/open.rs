@@ -11,6 +11,7 @@ use sqlx::{ConnectOptions, Connection as _, Error};
 
 use super::failure::{classify, is_barred, is_busy};
 use super::schema;
+use crate::commits::OnCommit;
 use crate::migrations::{PendingMigration, Upgrade, refused};
 
 /// The oldest SQLite without the defect by which a reset of the write-ahead log could lose commits.
@@ -53,12 +54,19 @@ pub struct SqliteOptions {
     create: bool,
     size_max: Option<u64>,
     upgrade: Upgrade,
+    on_commit: Option<OnCommit>,
 }
 
 impl SqliteOptions {
     /// The file at `path`, created when it does not exist; its folder has to exist.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), create: true, size_max: None, upgrade: Upgrade::Allowed }
+        Self {
+            path: path.into(),
+            create: true,
+            size_max: None,
+            upgrade: Upgrade::Allowed,
+            on_commit: None,
+        }
     }
 
     /// What a URL like `sqlite://saga.db` or `sqlite:///var/lib/saga/saga.db?mode=rw` names.
@@ -122,6 +130,16 @@ impl SqliteOptions {
             Ok(pending)
         };
         lacking.await.map_err(|error: Error| explain(&self.path, &error))
+    }
+
+    /// Who is told of every commit. Default: nobody.
+    #[must_use]
+    pub fn on_commit(self, on_commit: impl Into<Option<OnCommit>>) -> Self {
+        Self { on_commit: on_commit.into(), ..self }
+    }
+
+    pub(super) fn told_of_commits(&self) -> Option<&OnCommit> {
+        self.on_commit.as_ref()
     }
 
     /// A connection that reads.

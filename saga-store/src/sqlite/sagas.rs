@@ -5,7 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rusqlite::{Connection, Result, ToSql, params, params_from_iter};
 use saga_core::store::{
-    Append, AppendError, NewSaga, Query, SagaLog, SagaRow, StartOutcome, StoreError, Summary,
+    Append, AppendError, Backlog, NewSaga, Query, SagaLog, SagaRow, StartOutcome, StoreError,
+    Summary,
 };
 use saga_core::{Bucket, LogRow, SagaId, Status, Timestamp};
 
@@ -56,6 +57,10 @@ impl SagaLog for SqliteStore {
 
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
         self.reader.read(|db| counts(db)).await
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        self.reader.read(|db| backlog(db)).await
     }
 
     async fn forget(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
@@ -188,4 +193,10 @@ fn counts(db: &Connection) -> Result<Vec<(Status, u64)>, StoreError> {
     let counted = all(db, include_str!("counts.sql"), [BUCKET])
         .map_err(|error| classify("counting table saga", &error))?;
     row::counts(counted)
+}
+
+fn backlog(db: &Connection) -> Result<Backlog, StoreError> {
+    let rows = all(db, include_str!("backlog.sql"), [BUCKET])
+        .map_err(|error| classify("counting what waits", &error))?;
+    Ok(row::backlog(rows))
 }

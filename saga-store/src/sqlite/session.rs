@@ -86,6 +86,13 @@ impl Session {
         Ok(())
     }
 
+    /// Tells of a commit of so many changes, begun then.
+    pub(super) fn tell(&self, changes: usize, begun: Instant) {
+        if let Some(on_commit) = self.options.told_of_commits() {
+            on_commit.tell(changes, begun.elapsed());
+        }
+    }
+
     /// Closes the connection, which rolls back what was not committed.
     pub(super) fn close(&mut self) {
         self.data_version = None;

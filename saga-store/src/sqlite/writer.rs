@@ -10,6 +10,7 @@ mod tests;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use rusqlite::{Connection, Result};
 use saga_core::store::StoreError;
@@ -171,10 +172,12 @@ fn transact(
     batch: &mut [Box<dyn Entry>],
 ) -> Result<(), Trouble> {
     let (db, written_by_others) = session.begin().map_err(Trouble::Begin)?;
+    let begun = Instant::now();
     let writing = hint.writing();
     let made = batch.iter_mut().try_for_each(|entry| entry.run(db));
     session.end(made).map_err(Trouble::Changes)?;
     drop(writing);
+    session.tell(batch.len(), begun);
     if written_by_others || batch.iter().any(|entry| entry.makes_due()) {
         hint.give();
     }

@@ -38,10 +38,11 @@ fn is_swift(name: &str, detail: &str) -> bool {
     let walks = ["saga", "saga_log", "saga_command"].map(|table| format!("SCAN {table}"));
     let walks = walks.iter().any(|walk| detail == walk || detail.starts_with(&format!("{walk} ")));
     // All of one bucket are all there are, and all with smaller ids may be as many.
-    let whole_bucket = detail.ends_with("(bucket=?)") && !["counts", "pending"].contains(&name);
+    let whole_bucket =
+        detail.ends_with("(bucket=?)") && !["backlog", "counts", "pending"].contains(&name);
     let by_id = detail.ends_with("(bucket=? AND id<?)") && name != "find_all";
-    // Two rows at most, and what workers own at the moment.
-    let few = ["start_existing", "counts"].contains(&name);
+    // Two rows at most, what workers own at the moment, and what waits for a person.
+    let few = ["start_existing", "counts", "backlog"].contains(&name);
     let sorts = detail.contains("TEMP B-TREE") && !few;
     !walks && !whole_bucket && !by_id && !sorts
 }

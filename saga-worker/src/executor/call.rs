@@ -11,6 +11,7 @@ use saga_core::{
 };
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::{Executor, Outcome};
 use crate::faults;
@@ -80,7 +81,8 @@ impl Attempt {
             return Outcome::NotMade("the worker's lease ran out before it was made");
         }
         let begun = Instant::now();
-        let result = self.answer().await.and_then(|output| self.bounded(output));
+        let answer = self.answer().instrument(self.span()).await;
+        let result = answer.and_then(|output| self.bounded(output));
         faults::called(self.context.op);
         self.runtime.telemetry.attempted(&self.context, &result, begun.elapsed());
         if let Err(failure) = &result {
@@ -88,6 +90,12 @@ impl Attempt {
             tracing::debug!(%saga_id, %step, %op, attempt, %failure, "attempt did not succeed");
         }
         Outcome::Answer(result)
+    }
+
+    /// What the step itself logs has the saga's id with it.
+    fn span(&self) -> tracing::Span {
+        let StepContext { saga_id, step, op, attempt, .. } = &self.context;
+        tracing::info_span!("attempt", %saga_id, %step, %op, attempt)
     }
 
     async fn answer(&self) -> Result<Payload, Failure> {

@@ -1,8 +1,10 @@
 //! Reads: what is found, counted and loaded.
 
-use super::scene::{Draft, Scene, order, trip};
-use crate::store::{Append, Query};
-use crate::{IdempotencyKey, SagaId, Status};
+use std::time::Duration;
+
+use super::scene::{Draft, FUTURE, LONG, PAST, Scene, command, order, trip};
+use crate::store::{Append, Backlog, CommandAnswer, Query, SubmitOutcome};
+use crate::{IdempotencyKey, SagaId, Status, WaitReason};
 
 pub(super) async fn sagas_are_found_by_status_and_name_and_key(scene: Scene) {
     let worker = scene.worker().await;
@@ -104,6 +106,42 @@ pub(super) async fn sagas_are_counted_by_status(scene: Scene) {
     let of = |wanted| counts.iter().filter(|(status, _)| *status == wanted).map(|(_, n)| n).sum();
     let counted: [u64; 3] = [of(Status::Running), of(Status::Completed), of(Status::Stuck)];
     assert_eq!(counted, [4, 3, 0]);
+}
+
+pub(super) async fn what_waits_is_counted_with_its_age(scene: Scene) {
+    let backlog = async || scene.other.backlog().await.expect("a backlog");
+    let Backlog { due, due_since, stuck, unanswered, unanswered_since, .. } = backlog().await;
+    assert_eq!((due, due_since, unanswered, unanswered_since), (0, None, 0, None));
+    assert!(stuck.is_empty());
+
+    assert_eq!(scene.store.publish(&order()).await, Ok(()));
+    let worker = scene.worker().await;
+    let asked_of = scene.due().await.id;
+    scene.due().await;
+    scene.started(Draft { wake: Some(FUTURE), ..scene.draft(&order(), None) }).await;
+    scene.owned(worker).await;
+    for code in ["poison", "log_full", "poison"] {
+        let (_, appends) = scene.owned(worker).await.into_stuck();
+        for mut append in appends {
+            append.release = append.row.seq == 5;
+            let (code, why) = (code.to_owned(), "a person is needed".to_owned());
+            append.summary.wait = Some(WaitReason::Stuck { code, step: None, why });
+            assert_eq!(scene.store.append(append).await, Ok(()));
+        }
+    }
+    let asked = command("request-1", "the customer called");
+    assert_eq!(scene.store.submit(asked_of, &asked).await, Ok(SubmitOutcome::Queued));
+
+    let found = backlog().await;
+    assert_eq!((found.due, found.due_since), (2, Some(PAST)));
+    assert!(found.due_for() > LONG, "by the store's own clock");
+    assert_eq!(found.stuck, [("log_full".to_owned(), 1), ("poison".to_owned(), 2)]);
+    assert_eq!(found.unanswered, 1);
+    assert!(found.unanswered_since.is_some_and(|since| since <= found.at));
+    let accepted = CommandAnswer::Accepted;
+    assert_eq!(scene.store.answer(asked_of, &asked.request_id, &accepted).await, Ok(()));
+    let found = backlog().await;
+    assert_eq!((found.unanswered, found.unanswered_for()), (0, Duration::ZERO));
 }
 
 pub(super) async fn a_load_is_one_snapshot(scene: Scene) {

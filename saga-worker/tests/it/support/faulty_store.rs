@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use saga_core::store::{
-    Append, AppendError, Claim, CommandAnswer, Cursor, Definitions, Feed, FeedEdge, FeedError,
-    FeedPage, Inbox, Leases, NewSaga, PublishError, Query, SagaLog, SagaRow, StartOutcome, Store,
-    StoreError, SubmitOutcome, WorkerCard, WorkerRow,
+    Append, AppendError, Backlog, Claim, CommandAnswer, Cursor, Definitions, Feed, FeedEdge,
+    FeedError, FeedPage, Inbox, Leases, NewSaga, PublishError, Query, SagaLog, SagaRow,
+    StartOutcome, Store, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
 };
 use saga_core::{
     Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
@@ -212,6 +212,10 @@ impl SagaLog for FaultyStore {
 
     async fn counts(&self) -> Result<Vec<(Status, u64)>, StoreError> {
         self.through("counts", |inner| async move { inner.counts().await }).await
+    }
+
+    async fn backlog(&self) -> Result<Backlog, StoreError> {
+        self.through("backlog", |inner| async move { inner.backlog().await }).await
     }
 
     async fn forget(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
