@@ -11,6 +11,7 @@ mod serve;
 mod show;
 mod signals;
 mod watch;
+mod ways_out;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -127,6 +128,8 @@ async fn act(action: Action, definitions: Vec<Definition>) -> Result<ExitCode, S
         Action::Start(start) => remote::start(&start).await,
         Action::Get { remote, id, wait } => remote::get(&remote, &id, wait.as_deref()).await,
         Action::List(list) => remote::list(&list).await,
+        Action::Workers(remote) => remote::workers(&remote).await,
+        Action::Breakers(remote) => remote::breakers(&remote).await,
         Action::Log { remote, id, after, limit } => remote::log(&remote, &id, after, limit).await,
         Action::Retry(command) => remote::command("retry", &command).await,
         Action::Skip { command, step, assumed } => remote::skip(&command, &step, &assumed).await,

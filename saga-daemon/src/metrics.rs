@@ -13,8 +13,10 @@ use opentelemetry::{KeyValue, global};
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::metrics::{Aggregation, Instrument, SdkMeterProvider, Stream};
 use prometheus::{Encoder as _, Registry, TextEncoder};
+use saga_store::OnCommit;
 use saga_worker::telemetry::{
-    COMMIT_SIZE, OPERATION, REQUEST_DURATION, SIGNAL, STATUS, TELEMETRY_DROPPED,
+    COMMIT_DURATION, COMMIT_SIZE, Metric, OPERATION, REQUEST_DURATION, SIGNAL, STATUS,
+    TELEMETRY_DROPPED,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -94,6 +96,20 @@ impl Metrics {
             KeyValue::new(STATUS, i64::from(status.as_u16())),
         ];
         self.0.requests.record(took.as_secs_f64(), &attributes);
+    }
+
+    /// Measures the commits of a store.
+    pub(crate) fn on_commit(&self) -> OnCommit {
+        let meter = self.0.provider.meter("saga-store");
+        let histogram = |metric: Metric| {
+            let histogram = meter.f64_histogram(metric.name).with_unit(metric.unit);
+            histogram.with_description(metric.about).build()
+        };
+        let (size, duration) = (histogram(COMMIT_SIZE), histogram(COMMIT_DURATION));
+        OnCommit::new(move |commit| {
+            size.record(f64::from(u32::try_from(commit.changes).unwrap_or(u32::MAX)), &[]);
+            duration.record(commit.took.as_secs_f64(), &[]);
+        })
     }
 
     /// Everything in the text format of Prometheus, as it is now.

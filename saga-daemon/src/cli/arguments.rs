@@ -8,6 +8,9 @@ use super::keys;
 use crate::config::{Faults, SETTINGS, Setting, Values};
 use crate::outbound::AllowedHost;
 
+/// Where a daemon is looked for.
+pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:7878";
+
 /// Runs sagas for services in any language, and shows and commands them.
 #[derive(Debug, Parser)]
 #[command(
@@ -48,6 +51,10 @@ pub(super) enum Action {
     },
     /// List sagas, newest first.
     List(List),
+    /// List the workers and what they know.
+    Workers(Remote),
+    /// List the breakers of the daemon's worker: which participants are not called just now.
+    Breakers(Remote),
     /// Show what happened to a saga.
     Log {
         #[command(flatten)]
@@ -124,7 +131,7 @@ pub(super) enum Action {
 #[derive(Debug, Clone, Args)]
 pub(super) struct Remote {
     /// Address of the daemon.
-    #[arg(long, env = "SAGA_URL", default_value = "http://127.0.0.1:7878")]
+    #[arg(long, env = "SAGA_URL", default_value = DEFAULT_URL)]
     pub(super) url: String,
     /// API key, sk_<id>_<secret>. Better in the environment than on the command line.
     #[arg(long, env = "SAGA_API_KEY", hide_env_values = true)]

@@ -10,9 +10,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::arguments::{Assumed, Give, List, Remote, Start};
+use super::arguments::{Assumed, DEFAULT_URL, Give, List, Remote, Start};
 use super::{Code, Stop, by_verdict, show};
-use crate::body::{CommandBody, CommandResultBody, ListBody, LogBody, SagaBody};
+use crate::body::{
+    BreakersBody, CommandBody, CommandResultBody, ListBody, LogBody, SagaBody, WorkersBody,
+};
 use crate::problem::ProblemBody;
 
 /// Longer than any wait that the API allows.
@@ -164,7 +166,7 @@ pub(super) async fn get(remote: &Remote, id: &str, wait: Option<&str>) -> Result
 }
 
 fn saga(remote: &Remote, view: SagaBody, waited: bool) -> Result<ExitCode, Stop> {
-    print(remote, &view, show::saga)?;
+    print(remote, &view, |view| show::saga(view, &flags(remote)))?;
     Ok(if waited { by_verdict(view.status) } else { ExitCode::SUCCESS })
 }
 
@@ -182,6 +184,24 @@ pub(super) async fn list(list: &List) -> Result<ExitCode, Stop> {
     let request = request(&list.remote, Method::GET, &["v1", "sagas"])?.query(&filters);
     print(&list.remote, &body::<ListBody>(request).await?, show::list)?;
     Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn workers(remote: &Remote) -> Result<ExitCode, Stop> {
+    let request = request(remote, Method::GET, &["v1", "workers"])?;
+    print(remote, &body::<WorkersBody>(request).await?, show::workers)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) async fn breakers(remote: &Remote) -> Result<ExitCode, Stop> {
+    let request = request(remote, Method::GET, &["v1", "breakers"])?;
+    print(remote, &body::<BreakersBody>(request).await?, show::breakers)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The flags that a command to be copied needs to find the same daemon; keys are not shown.
+fn flags(remote: &Remote) -> String {
+    let known = std::env::var("SAGA_URL").unwrap_or_else(|_| DEFAULT_URL.to_owned());
+    if remote.url == known { String::new() } else { format!(" --url {}", remote.url) }
 }
 
 pub(super) async fn log(
@@ -232,7 +252,7 @@ async fn send_command(verb: &str, give: &Give, rest: CommandBody) -> Result<Exit
         request = request.header("If-Match", format!("\"{seq}\""));
     }
     let result: CommandResultBody = body(request).await?;
-    print(&give.remote, &result, show::command)?;
+    print(&give.remote, &result, |result| show::command(result, &flags(&give.remote)))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -42,7 +42,9 @@ pub(super) async fn serve(settings: Settings, coded: Vec<Definition>) -> Result<
     if config.store_is_default {
         make_folder(&config.store)?;
     }
-    let store = saga_store::connect_with(&config.store, config.upgrade).await.map_err(unusable)?;
+    let store = saga_store::connect_observed(&config.store, config.upgrade, metrics.on_commit())
+        .await
+        .map_err(unusable)?;
     let listener = listen(config.listen).await?;
     let address = listener.local_addr().map_err(Stop::failed)?;
     let known = reload::known(&declared);
@@ -168,7 +170,7 @@ fn log_to_stderr(log: &LogConfig) {
     // A program that has a subscriber of its own keeps it.
     let _ = match log.format {
         LogFormat::Pretty => subscriber.try_init(),
-        LogFormat::Json => subscriber.json().try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).with_span_list(false).try_init(),
     };
 }
 

@@ -2,13 +2,19 @@
 
 use std::fmt::Write as _;
 
+use saga_core::WaitReason;
 use serde_json::json;
 
-use crate::body::{CommandResultBody, EnvelopeBody, ListBody, LogBody, SagaBody, TransitionBody};
+use super::ways_out::ways_out;
+use crate::body::{
+    BreakersBody, CommandResultBody, EnvelopeBody, ListBody, LogBody, SagaBody, TransitionBody,
+    WorkersBody,
+};
 use crate::config::Values;
 use crate::declared::Declared;
 
-pub(super) fn saga(saga: &SagaBody) -> String {
+/// A saga; `at` are the flags that name the daemon in commands to be copied.
+pub(super) fn saga(saga: &SagaBody, at: &str) -> String {
     let mut text = format!("saga {}\n", saga.id);
     let mut facts = vec![
         ("definition", format!("{} v{}", saga.name, saga.version)),
@@ -19,6 +25,10 @@ pub(super) fn saga(saga: &SagaBody) -> String {
     facts.extend(saga.ended_at.map(|at| ("ended", at.to_string())));
     facts.extend(saga.verdict.as_ref().map(|verdict| ("verdict", verdict.to_string())));
     facts.extend(saga.wait.as_ref().map(|wait| ("waits", wait.text.clone())));
+    if let Some(WaitReason::Stuck { code, .. }) = saga.wait.as_ref().map(|wait| &wait.reason) {
+        // As the alert says it, and the heading in OPERATIONS.md.
+        facts.push(("reason", code.clone()));
+    }
     facts.push(("log", format!("{} transitions", saga.seq)));
     for (name, fact) in facts {
         let _ = writeln!(text, "  {name:<11} {fact}");
@@ -38,7 +48,8 @@ pub(super) fn saga(saga: &SagaBody) -> String {
         ]
     });
     text.push('\n');
-    text + &table(&["STEP", "KIND", "STATE", "EFFECT", "ATTEMPTS", "LAST ERROR"], rows)
+    text += &table(&["STEP", "KIND", "STATE", "EFFECT", "ATTEMPTS", "LAST ERROR"], rows);
+    text + &ways_out(saga, at)
 }
 
 /// The word that the API has for a value.
@@ -67,6 +78,27 @@ pub(super) fn list(list: &ListBody) -> String {
     text
 }
 
+pub(super) fn workers(workers: &WorkersBody) -> String {
+    let rows = workers.workers.iter().map(|worker| {
+        let lease = if worker.expired { "ran out at" } else { "until" };
+        vec![
+            worker.name.clone(),
+            worker.id.to_string(),
+            format!("{lease} {}", worker.lease_until),
+            worker.definitions.join(", "),
+        ]
+    });
+    table(&["WORKER", "ID", "LEASE", "KNOWS"], rows)
+}
+
+pub(super) fn breakers(breakers: &BreakersBody) -> String {
+    let rows = breakers
+        .breakers
+        .iter()
+        .map(|breaker| vec![breaker.participant.clone(), breaker.op.clone(), word(&breaker.state)]);
+    table(&["PARTICIPANT", "CALLS", "BREAKER"], rows)
+}
+
 pub(super) fn log(log: &LogBody) -> String {
     let mut text: String = log.transitions.iter().map(transition).collect();
     if let Some(next) = log.next {
@@ -93,12 +125,12 @@ pub(super) fn envelope(envelope: &EnvelopeBody) -> String {
     }
 }
 
-pub(super) fn command(result: &CommandResultBody) -> String {
+pub(super) fn command(result: &CommandResultBody, at: &str) -> String {
     let done = match result.carried_out {
         true => "carried out",
         false => "on record; the worker that takes the saga up will carry it out",
     };
-    format!("{done} (request id {})\n\n{}", result.request_id, saga(&result.saga))
+    format!("{done} (request id {})\n\n{}", result.request_id, saga(&result.saga, at))
 }
 
 pub(super) fn declared(declared: &[Declared]) -> String {

@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{AsyncInstrument, Meter};
-use saga_core::Status;
+use saga_core::store::{Backlog, StoreError};
+use saga_core::{Status, StuckReason};
 use saga_worker::telemetry::{
-    FEED_LAG, FEED_SUBSCRIBERS, Metric, READY, SAGA_STATUS, SAGAS, STORE_REACHABLE,
+    DUE, DUE_AGE, FEED_LAG, FEED_SUBSCRIBERS, INBOX, INBOX_AGE, Metric, READY, REASON, SAGA_STATUS,
+    SAGAS, SAGAS_STUCK, STORE_REACHABLE,
 };
 
 use crate::service::App;
@@ -16,20 +18,31 @@ use crate::service::App;
 pub(super) struct Look {
     ready: bool,
     /// `None` when the store did not answer.
-    counts: Option<Vec<(Status, u64)>>,
+    known: Option<Known>,
     subscribers: u64,
     /// Whole seconds.
     lag: u64,
 }
 
+/// What the store knows.
+#[derive(Clone, Debug)]
+struct Known {
+    counts: Vec<(Status, u64)>,
+    backlog: Backlog,
+}
+
 impl Look {
     pub(super) async fn at(app: &App) -> Self {
-        let counts = app.client().counts().await;
-        if let Err(error) = &counts {
+        let known = async {
+            let counts = app.client().counts().await?;
+            Ok::<_, StoreError>(Known { counts, backlog: app.client().store().backlog().await? })
+        };
+        let known = known.await;
+        if let Err(error) = &known {
             tracing::warn!(%error, "the metrics lack what only the store knows");
         }
         let (subscribers, lag) = (app.feed().subscribers() as u64, app.feed().lag().as_secs());
-        Self { ready: app.is_ready(), counts: counts.ok(), subscribers, lag }
+        Self { ready: app.is_ready(), known: known.ok(), subscribers, lag }
     }
 }
 
@@ -37,15 +50,50 @@ impl Look {
 pub(super) fn observe(meter: &Meter, seen: &Arc<Mutex<Look>>) {
     gauge(meter, seen, READY, |look, observer| observer.observe(look.ready.into(), &[]));
     gauge(meter, seen, STORE_REACHABLE, |look, observer| {
-        observer.observe(look.counts.is_some().into(), &[]);
+        observer.observe(look.known.is_some().into(), &[]);
     });
     gauge(meter, seen, FEED_SUBSCRIBERS, |look, observer| observer.observe(look.subscribers, &[]));
     gauge(meter, seen, FEED_LAG, |look, observer| observer.observe(look.lag, &[]));
     gauge(meter, seen, SAGAS, |look, observer| {
-        for (status, count) in look.counts.iter().flatten() {
+        for (status, count) in look.known.iter().flat_map(|known| &known.counts) {
             observer.observe(*count, &[KeyValue::new(SAGA_STATUS, status.as_str())]);
         }
     });
+    gauge(meter, seen, SAGAS_STUCK, |look, observer| {
+        let Some(known) = &look.known else { return };
+        for code in StuckReason::CODES {
+            // A reason without sagas shows as zero, so that an alert can end.
+            let found = known.backlog.stuck.iter().find(|(known, _)| known == code);
+            let count = found.map_or(0, |(_, count)| *count);
+            observer.observe(count, &[KeyValue::new(REASON, code)]);
+        }
+        let unknown = |code: &str| !StuckReason::CODES.contains(&code);
+        for (code, count) in known.backlog.stuck.iter().filter(|(code, _)| unknown(code)) {
+            observer.observe(*count, &[KeyValue::new(REASON, code.clone())]);
+        }
+    });
+    of_backlog(meter, seen, DUE, |backlog| backlog.due as f64);
+    of_backlog(meter, seen, DUE_AGE, |backlog| backlog.due_for().as_secs_f64());
+    of_backlog(meter, seen, INBOX, |backlog| backlog.unanswered as f64);
+    of_backlog(meter, seen, INBOX_AGE, |backlog| backlog.unanswered_for().as_secs_f64());
+}
+
+fn of_backlog(
+    meter: &Meter,
+    seen: &Arc<Mutex<Look>>,
+    metric: Metric,
+    figure: impl Fn(&Backlog) -> f64 + Send + Sync + 'static,
+) {
+    let gauge = meter.f64_observable_gauge(metric.name).with_unit(metric.unit);
+    let (gauge, seen) = (gauge.with_description(metric.about), seen.clone());
+    let gauge = gauge.with_callback(move |observer| {
+        let look = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = &look.known {
+            observer.observe(figure(&known.backlog), &[]);
+        }
+    });
+    // The provider keeps the callback; the instrument itself is not needed again.
+    let _ = gauge.build();
 }
 
 fn gauge(

@@ -143,7 +143,7 @@ pub(crate) fn attribute(span: &Span, key: &str) -> String {
 }
 
 /// Participants that note the trace context of each call. `held` waits to be let go, `refused`
-/// is rejected, everything else is done.
+/// is rejected, `broken` fails, everything else is done.
 #[derive(Clone, Default)]
 pub(crate) struct Participants {
     pub(crate) url: String,
@@ -188,6 +188,7 @@ async fn take_call(
             participants.gate.notified().await;
             (StatusCode::OK, Json(json!({})))
         }
+        "broken" => (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({ "detail": "out of order" }))),
         "refused" => (StatusCode::CONFLICT, Json(json!({ "detail": "no courier today" }))),
         _ => (StatusCode::OK, Json(json!({ "done": call }))),
     }

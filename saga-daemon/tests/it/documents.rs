@@ -1,6 +1,7 @@
 //! The documents, health and metrics.
 
 use saga_daemon::Metrics;
+use saga_worker::telemetry::{METRICS, Metric};
 
 use crate::support::{World, memory};
 
@@ -42,6 +43,14 @@ async fn metrics_count_sagas_steps_and_requests() {
     for line in [
         "saga_sagas{saga_status=\"compensated\"} 1",
         "saga_ready 1",
+        "saga_store_reachable 1",
+        "saga_sagas_stuck{reason=\"pivot_unknown\"} 0",
+        "saga_due 0",
+        "saga_due_age_seconds 0",
+        "saga_inbox 0",
+        "saga_driven_max 512",
+        "saga_breaker_state{",
+        "saga_telemetry_dropped_total{signal=\"traces\"} 0",
         "saga_starts_total{saga_name=\"place-order\"}",
         "saga_verdicts_total{",
         "saga_verdict_duration_seconds_bucket{",
@@ -49,6 +58,11 @@ async fn metrics_count_sagas_steps_and_requests() {
         "saga_http_request_duration_seconds_bucket{operation=\"start\",status=\"201\",le=\"1\"}",
     ] {
         assert!(metrics.raw.contains(line), "{line} is not in\n{}", metrics.raw);
+    }
+    let known: Vec<_> = METRICS.iter().map(Metric::prometheus).collect();
+    for line in metrics.raw.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+        let name = line.split(' ').next().unwrap();
+        assert!(known.iter().any(|known| known == name), "{name} is not in the table of metrics");
     }
 }
 

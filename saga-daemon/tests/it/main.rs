@@ -10,6 +10,7 @@ mod events;
 mod feed;
 mod feed_postgres;
 mod hostile;
+mod observability;
 mod packaging;
 mod postgres;
 mod process;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use opentelemetry_proto::tonic::trace::v1::Span;
 
 use crate::collector::{Collector, Participants, as_text, attribute};
-use crate::process::{BINARY, Served, folder, stderr, stdout};
+use crate::process::{BINARY, Served, folder, program, stderr, stdout};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
@@ -220,4 +220,43 @@ fn a_collector_that_is_not_there_holds_nobody_up() {
     let begun = Instant::now();
     assert_eq!(served.code(), Some(0));
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_stuck_saga_is_logged_with_its_id_and_leads_to_a_command_that_ends_it() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let shop = runtime.block_on(Participants::start());
+    let folder = folder();
+    let definitions = order(&shop, folder.path());
+    let yaml = format!(
+        "name: order\nallow_hosts: [127.0.0.1]\nparticipants:\n  shop: {}\nsteps:\n  \
+         - name: pay\n    participant: shop\n    pivot: broken\n    retry: {{ attempts: 1 }}\n",
+        shop.url
+    );
+    std::fs::write(Path::new(&definitions).join("order.yaml"), yaml).unwrap();
+    let flags = ["--definitions", &definitions, "--log-format", "json"];
+    let nowhere = ["--otlp-endpoint", "http://127.0.0.1:9"];
+    let flags = [&flags[..], &nowhere, &["--otlp-headers", "authorization=hush-hush"]].concat();
+    let served = Served::of(Path::new(BINARY), folder.path(), &flags);
+    let id = start(&served, None);
+    served.until_logged("saga stuck");
+    let log = served.log();
+    let line = log.lines().find(|line| line.contains("saga stuck")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!((&line["saga_id"], &line["reason"]), (&id.clone().into(), &"pivot_unknown".into()));
+    assert!(!log.contains("hush-hush"), "{log}");
+    let shown = stdout(&served.run(&["get", &id]));
+    for part in ["Ways out", &format!("idempotency key {id}:pay:action"), "--no-effect"] {
+        assert!(shown.contains(part), "{part} is not in\n{shown}");
+    }
+    let processed = |line: &&str| line.contains("saga-worker skip") && line.contains("--processed");
+    let command = shown.lines().find(processed).unwrap().trim();
+    let words = command.split(' ').skip(1).map(|word| word.replace('\'', ""));
+    let given = program(Path::new(BINARY)).args(words).output().unwrap();
+    assert_eq!(given.status.code(), Some(0), "{command}: {}", stderr(&given));
+    assert_eq!(served.run(&["get", &id, "--wait", "30s"]).status.code(), Some(0));
+    for (listing, part) in [("workers", "order v1"), ("breakers", "shop")] {
+        let listed = stdout(&served.run(&[listing]));
+        assert!(listed.contains(part), "{listed}");
+    }
 }
