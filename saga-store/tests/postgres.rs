@@ -53,6 +53,20 @@ mod postgres {
 
     saga_core::store_conformance!(fresh());
 
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn of_many_that_meet_a_new_database_at_once_one_migrates_and_all_open_it() {
+        for _ in 0..5 {
+            let fresh = Arc::new(fresh());
+            let opening = (0..8).map(|_| {
+                let fresh = fresh.clone();
+                tokio::spawn(async move { fresh.open().await.counts().await })
+            });
+            for opened in opening.collect::<Vec<_>>() {
+                assert_eq!(opened.await.expect("it opens").expect("it answers"), []);
+            }
+        }
+    }
+
     fn pause(request_id: &str) -> Command {
         Command {
             request_id: IdempotencyKey::new(request_id).expect("a short key"),

@@ -34,11 +34,9 @@ pub(super) async fn prepare(connector: &Connector, upgrade: Upgrade) -> Result<u
             Err(error) => error,
         };
         let cause = cause(&error);
-        let hopeless = matches!(remedy(cause), Remedy::Never | Remedy::Corrupt);
-        if hopeless
-            || matches!(error, Error::Migrate(_)) && !is_race(cause)
-            || since.elapsed() > OPEN_WAIT_MAX
-        {
+        let hopeless = matches!(remedy(cause), Remedy::Never | Remedy::Corrupt)
+            || matches!(error, Error::Migrate(_));
+        if hopeless && !is_race(cause) || since.elapsed() > OPEN_WAIT_MAX {
             return Err(explain(&error));
         }
         sleep(Duration::from_millis(100)).await;
