@@ -8,7 +8,11 @@ mod finished;
 mod floor;
 mod idle;
 mod load;
+mod machine;
+mod open;
+mod process;
 mod ratio;
+mod report;
 mod retention;
 mod subscribers;
 mod workload;
@@ -22,6 +26,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Load tests of the Saga engine.
 #[derive(Debug, Parser)]
+#[command(name = "saga-bench")]
 struct Cli {
     #[command(subcommand)]
     bench: Bench,
@@ -44,6 +49,12 @@ enum Bench {
     /// The daemon of that bench
     #[command(hide = true)]
     SubscribersDaemon(subscribers::Served),
+    /// Open loop: sagas arrive by a schedule, with trouble on demand; a report in JSON and HTML
+    Load(Box<open::Options>),
+    /// Two reports of `load` side by side, with their ratios
+    Compare(report::compare::Options),
+    /// Freezes a daemon under load, and fails unless the latencies show it
+    Selfcheck(open::selfcheck::Check),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -56,5 +67,8 @@ fn main() -> anyhow::Result<()> {
         Bench::Retention(options) => retention::run(&options),
         Bench::Subscribers(options) => subscribers::run(&options),
         Bench::SubscribersDaemon(options) => subscribers::serve(&options),
+        Bench::Load(options) => open::run(&options),
+        Bench::Compare(options) => report::compare::run(&options),
+        Bench::Selfcheck(check) => open::selfcheck::run(&check),
     }
 }

@@ -55,7 +55,7 @@ pub async fn set(State(board): State<SwitchBoard>, body: Bytes) -> Response {
             let detail = format!(
                 "{}. Expected for instance {}.",
                 rejection.body_text(),
-                r#"{"faults": "wild", "seed": 1, "slow_ms": 3000, "late_ms": 1500, "always": null}"#
+                r#"{"faults": "wild", "seed": 1, "slow_ms": 3000, "late_ms": 1500, "always": null, "mix": {"error": 10}}"#
             );
             malformed("The switches are not understood", detail).into_response()
         }
@@ -105,6 +105,10 @@ pub async fn misbehave<DB: Sql>(
         Misbehaviour::ErrorAfter => {
             next.run(request()).await;
             failed("a switch failed this call after the business had answered it")
+        }
+        Misbehaviour::Down => {
+            hang_up.now();
+            failed("the connection breaks before this is sent")
         }
         Misbehaviour::Late => {
             deliver_later(next, request(), switches.late_ms);

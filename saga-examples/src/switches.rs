@@ -19,11 +19,57 @@ pub struct Switches {
     pub late_ms: u64,
     /// What every action call does, whatever `faults` says. Default: nothing.
     pub always: Option<Misbehaviour>,
+    /// More that goes wrong, in shares to the thousandth. Default: nothing.
+    pub mix: Mix,
 }
 
 impl Default for Switches {
     fn default() -> Self {
-        Switches { faults: Faults::Off, seed: 1, slow_ms: 3_000, late_ms: 1_500, always: None }
+        Switches {
+            faults: Faults::Off,
+            seed: 1,
+            slow_ms: 3_000,
+            late_ms: 1_500,
+            always: None,
+            mix: Mix::default(),
+        }
+    }
+}
+
+/// Of a thousand calls, how many go wrong in each way, whatever the attempt. The shares of what
+/// happens to an attempt add up to 1,000 at most; what is beyond never happens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mix {
+    /// Actions that are rejected, decided once for all attempts.
+    pub reject: u32,
+    /// Attempts that find nobody: the connection breaks off and nothing is done.
+    pub down: u32,
+    /// Attempts that are answered 500 and not carried out.
+    pub error: u32,
+    /// Attempts that are carried out and whose answer is lost with the connection.
+    pub drop: u32,
+    /// Attempts that are carried out and answered `slow_ms` later.
+    pub slow: u32,
+}
+
+impl Mix {
+    /// What happens to an attempt that drew this number.
+    fn pick(self, draw: u64) -> Option<Misbehaviour> {
+        let kinds = [
+            (self.down, Misbehaviour::Down),
+            (self.error, Misbehaviour::ErrorBefore),
+            (self.drop, Misbehaviour::Drop),
+            (self.slow, Misbehaviour::Slow),
+        ];
+        let mut left = draw % 1_000;
+        for (share, kind) in kinds {
+            match left.checked_sub(u64::from(share)) {
+                None => return Some(kind),
+                Some(rest) => left = rest,
+            }
+        }
+        None
     }
 }
 
@@ -87,6 +133,8 @@ pub enum Misbehaviour {
     Reject,
     /// Execute the request twice at the same time.
     Duplicate,
+    /// Break the connection off and do nothing, as a service that is not there.
+    Down,
 }
 
 /// The ways to misbehave on one attempt.
@@ -114,8 +162,15 @@ impl Switches {
             if self.always.is_some() {
                 return self.always;
             }
-            if self.draw(&[order, step, "reject"]) % 1_000 < self.faults.rejections() {
+            let rejections = self.faults.rejections() + u64::from(self.mix.reject);
+            if rejections > 0 && self.draw(&[order, step, "reject"]) % 1_000 < rejections {
                 return Some(Misbehaviour::Reject);
+            }
+        }
+        if self.mix != Mix::default() {
+            let draw = self.draw(&[order, step, op, &attempt.to_string(), "mix"]);
+            if let Some(kind) = self.mix.pick(draw) {
+                return Some(kind);
             }
         }
         if attempt > self.faults.bad_attempt_max() {
@@ -213,6 +268,33 @@ mod tests {
             };
             assert_eq!(rejected(1), rejected(bad_attempt_max + 1));
         }
+    }
+
+    #[test]
+    fn a_mix_has_the_shares_it_says_on_actions_and_compensations() {
+        let mix = Mix { reject: 50, down: 10, error: 20, drop: 30, slow: 40 };
+        let switches = Switches { mix, ..switches(Faults::Off, 7) };
+        for op in [Op::Action, Op::Compensation] {
+            let decided = decisions(&switches, op, 9);
+            let rejected = if op == Op::Action { 420..580 } else { 0..1 };
+            for (kind, expected) in [
+                (Misbehaviour::Reject, rejected),
+                (Misbehaviour::Down, 60..140),
+                (Misbehaviour::ErrorBefore, 140..260),
+                (Misbehaviour::Drop, 220..380),
+                (Misbehaviour::Slow, 310..490),
+            ] {
+                let found = count(&decided, kind);
+                assert!(expected.contains(&found), "{op:?} {kind:?}: {found} of 10,000");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mix_of_a_thousand_thousandths_leaves_no_call_alone() {
+        let mix = Mix { down: 1_000, ..Mix::default() };
+        let decided = decisions(&Switches { mix, ..Switches::default() }, Op::Compensation, 3);
+        assert_eq!(count(&decided, Misbehaviour::Down), 10_000);
     }
 
     #[test]

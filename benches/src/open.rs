@@ -1,0 +1,164 @@
+//! Open loop: sagas arrive by a schedule, whether or not the system under test keeps up.
+//!
+//! `schedule` says when, `drive` lets them in, `target` is what they come to, `trouble` what goes
+//! wrong meanwhile; `recorder` takes the latencies and `audit` holds the verdicts against the effects.
+
+pub(crate) mod audit;
+pub(crate) mod drive;
+mod ledger;
+mod options;
+mod order;
+mod participants;
+pub(crate) mod policies;
+pub(crate) mod recorder;
+mod sampler;
+pub(crate) mod schedule;
+pub(crate) mod selfcheck;
+pub(crate) mod target;
+pub(crate) mod trouble;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+
+use crate::database::Database;
+use crate::load::StoreKind;
+use crate::machine::Machine;
+use crate::report::{FORMAT, Report};
+use audit::Verdicts;
+use drive::{Clock, drive};
+pub(crate) use options::Options;
+use order::REJECTING;
+use recorder::Recorder;
+use schedule::Schedule;
+use target::engine::Engine;
+use target::http::Starter;
+use target::processes::{Alone, Settings, Shop};
+use target::{Kind, Target};
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    let report = measure(options, "Saga under load")?;
+    println!("{}", report.summary());
+    if let Some(path) = &options.report {
+        report.write(path)?;
+        println!("report: {}", path.with_extension("html").display());
+    }
+    if options.json {
+        println!("{}", serde_json::to_string(&report)?);
+    }
+    ensure!(report.audit.findings.is_empty(), "the audit found what the verdicts do not explain");
+    Ok(())
+}
+
+/// One run on a database of its own, from the set-up to the audit.
+pub(crate) fn measure(options: &Options, title: &str) -> anyhow::Result<Report> {
+    options.check()?;
+    let machine = Machine::look()?;
+    let database = match (options.target, options.store) {
+        (Kind::Engine, store) => Database::fresh(store)?,
+        (Kind::Daemon | Kind::Orders, _) => Database::Memory,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let report = runtime.block_on(load(options, &database, machine, title));
+    // What never ended must not keep this process.
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    report
+}
+
+async fn load(
+    options: &Options,
+    database: &Database,
+    machine: Machine,
+    title: &str,
+) -> anyhow::Result<Report> {
+    let schedule = Arc::new(Schedule::new(options.ramp(), options.spacing, options.seed)?);
+    let troubles = options.troubles()?;
+    let target = start(options, database).await?;
+    target.set(|name| troubles.switches(name, REJECTING, 0.0)).await?;
+    let recorder = Arc::new(Recorder::new(options.warm_up, schedule.length(), troubles.span()));
+    let verdicts = Arc::new(Verdicts::new(schedule.arrivals()));
+    let clock = Clock::new();
+    let lanes = drive::Lanes { number: options.in_flight_max, drain: options.drain };
+    let (caller, noted) = (target.caller(), verdicts.clone());
+    let call = move |number| {
+        let (caller, noted) = (caller.clone(), noted.clone());
+        async move {
+            let end = caller.place(number).await;
+            noted.note(number, &end);
+            end
+        }
+    };
+    let mut watch = sampler::Sampler::new(&target, &troubles, &recorder, clock, options.freeze);
+    let driven = drive(&schedule, clock, &lanes, &recorder, call);
+    let watched = watch.run(&schedule);
+    tokio::pin!(driven);
+    tokio::select! {
+        () = &mut driven => {}
+        failed = watched => failed.context("the load was not put on as planned")?,
+    }
+    let breakers = watch.finish().await?;
+    let audit = audit::audit(&target, &verdicts).await?;
+    target.stop().await;
+    let recorded = recorder.finish();
+    let seconds = (schedule.length().saturating_sub(options.warm_up)).as_secs_f64();
+    Ok(Report {
+        format: FORMAT,
+        title: title.to_owned(),
+        machine,
+        settings: options.told(),
+        offered_per_s: recorded.ends.all() as f64 / seconds,
+        verdicts_per_s: verdicts_per_s(&recorded.seconds, options.warm_up, schedule.length()),
+        warm_up_s: options.warm_up.as_secs_f64(),
+        length_s: schedule.length().as_secs_f64(),
+        ends: recorded.ends,
+        latencies: recorded.latencies,
+        phases: recorded.phases,
+        seconds: recorded.seconds,
+        troubles: troubles.windows,
+        breakers,
+        reasons: recorded.reasons,
+        audit,
+    })
+}
+
+/// Verdicts that fell into the measured time, whenever their sagas had arrived.
+fn verdicts_per_s(seconds: &[recorder::Second], warm_up: Duration, length: Duration) -> f64 {
+    let (from, until) = (warm_up.as_secs() as usize, length.as_secs() as usize);
+    let measured = seconds.get(from..until.min(seconds.len())).unwrap_or_default();
+    let ended: u64 = measured.iter().map(|second| second.ended).sum();
+    ended as f64 / (measured.len().max(1)) as f64
+}
+
+async fn start(options: &Options, database: &Database) -> anyhow::Result<Target> {
+    let policies = &options.policies;
+    let settings = Settings { store: options.store, concurrency: options.in_flight_max, policies };
+    Ok(match (options.target, &options.url) {
+        (Kind::Engine, _) => Target::Engine(
+            Engine::start(database, options.workers, options.in_flight_max, policies).await?,
+        ),
+        (Kind::Daemon, Some(url)) => {
+            let definition = options.definition.as_deref().unwrap_or(order::PLACE_ORDER);
+            // Another run must not find the sagas of this one under its keys.
+            let run = format!("load-{}-{}-", std::process::id(), options.seed);
+            let token = options.token.as_deref();
+            let input = options.input.as_deref().unwrap_or("null");
+            Target::Given(Starter::new(url, definition, token, &run)?, input.into())
+        }
+        (Kind::Daemon, None) => {
+            let alone = Alone::start(settings).await?;
+            let starter = Starter::new(&alone.daemon.url, order::PLACE_ORDER, None, "")?;
+            Target::Daemon(starter, Box::new(alone))
+        }
+        (Kind::Orders, _) => {
+            let shop = Shop::start(settings).await?;
+            let starter = Starter::new(&shop.daemon.url, order::PLACE_ORDER, None, "")?;
+            Target::Orders(starter, Box::new(shop))
+        }
+    })
+}
+
+/// Where a target can keep its sagas.
+pub(crate) fn store_fits(target: Kind, store: StoreKind) -> bool {
+    target == Kind::Engine || store != StoreKind::Memory
+}

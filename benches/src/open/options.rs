@@ -1,0 +1,199 @@
+//! What can be asked of a run of the open loop.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::ensure;
+use clap::Args;
+use saga_examples::switches::Mix;
+
+use super::order::participants;
+use super::policies::Policies;
+use super::sampler::Freeze;
+use super::schedule::{Ramp, Spacing, duration, rate};
+use super::store_fits;
+use super::target::Kind;
+use super::trouble::{Trouble, Troubles, mix};
+use crate::load::StoreKind;
+
+/// Figures of the open loop.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    /// What is put under load
+    #[arg(long, value_enum, default_value = "engine")]
+    pub(crate) target: Kind,
+
+    /// Where the sagas are stored
+    #[arg(long, value_enum, default_value = "sqlite")]
+    pub(crate) store: StoreKind,
+
+    /// Workers of the target `engine`
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) workers: u8,
+
+    /// Sagas that arrive per second, warm-up included
+    #[arg(long, default_value = "500", value_parser = rate, conflicts_with = "ramp")]
+    pub(crate) rate: f64,
+
+    /// A rate that climbs or falls in a straight line, such as 100:2000:60s
+    #[arg(long, value_name = "FROM:TO:DURATION")]
+    pub(crate) ramp: Option<Ramp>,
+
+    /// How arrivals are spaced
+    #[arg(long, value_enum, default_value = "even")]
+    pub(crate) spacing: Spacing,
+
+    /// Length of the run after its warm-up
+    #[arg(long, default_value = "20s", value_parser = duration, value_name = "DURATION", conflicts_with = "ramp")]
+    pub(crate) seconds: Duration,
+
+    /// What arrives in the beginning, for so long, counts for nothing
+    #[arg(long, default_value = "2s", value_parser = duration, value_name = "DURATION")]
+    pub(crate) warm_up: Duration,
+
+    /// How long after the last arrival verdicts are waited for
+    #[arg(long, default_value = "60s", value_parser = duration, value_name = "DURATION")]
+    pub(crate) drain: Duration,
+
+    /// Most sagas under way at once; beyond, arrivals wait, and are charged for it
+    #[arg(long, default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..=20_000), value_name = "N")]
+    pub(crate) in_flight_max: u32,
+
+    /// Decides which calls go wrong and, with `--spacing random`, when sagas arrive
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// What goes wrong all the time, such as rejected=5%,slow=2%,dropped=1%,error=1%: the share of
+    /// orders that the payments reject, and of all calls those answered late, carried out without
+    /// an answer, or answered with an error
+    #[arg(long, default_value = "", value_parser = mix, value_name = "MIX")]
+    pub(crate) mix: Mix,
+
+    /// How late a slow answer of the mix comes
+    #[arg(long, default_value = "500ms", value_parser = duration, value_name = "DURATION")]
+    pub(crate) slow_by: Duration,
+
+    /// A participant that is not there for a while, counted from the first arrival; may be repeated
+    #[arg(long, value_parser = Trouble::outage, value_name = "PARTICIPANT:FROM-TO")]
+    pub(crate) outage: Vec<Trouble>,
+
+    /// A participant whose answers come late for a while; may be repeated
+    #[arg(long, value_parser = Trouble::slow, value_name = "PARTICIPANT:LATENCY:FROM-TO")]
+    pub(crate) slow: Vec<Trouble>,
+
+    /// A participant with a mix of its own for a while; may be repeated
+    #[arg(long, value_name = "PARTICIPANT:MIX:FROM-TO")]
+    pub(crate) trouble: Vec<Trouble>,
+
+    /// Stop the daemon with SIGSTOP at a moment and let it go on after a while, such as 10s:2s
+    #[arg(long, value_name = "AT:FOR")]
+    pub(crate) freeze: Option<Freeze>,
+
+    #[command(flatten)]
+    pub(crate) policies: Policies,
+
+    /// A daemon that runs already, for `--target daemon`
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+
+    /// The key for that daemon
+    #[arg(long, env = "SAGA_TOKEN", hide_env_values = true, requires = "url")]
+    pub(crate) token: Option<String>,
+
+    /// The definition to start there
+    #[arg(long, requires = "url")]
+    pub(crate) definition: Option<String>,
+
+    /// The input to start it with, as JSON; {n} becomes the number of the saga
+    #[arg(long, requires = "url", value_name = "JSON")]
+    pub(crate) input: Option<String>,
+
+    /// Write the report to PATH.json and PATH.html
+    #[arg(long, value_name = "PATH")]
+    pub(crate) report: Option<PathBuf>,
+
+    /// The report as one line of JSON, at the end
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Options {
+    /// What fits no run.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        ensure!(
+            store_fits(self.target, self.store),
+            "a daemon keeps no sagas in memory: use --store sqlite or --store postgres"
+        );
+        ensure!(self.url.is_none() || self.target == Kind::Daemon, "--url is for --target daemon");
+        ensure!(
+            self.freeze.is_none() || (self.target != Kind::Engine && self.url.is_none()),
+            "--freeze is for a daemon that this run starts: --target daemon or orders, no --url"
+        );
+        let length = self.ramp().over;
+        ensure!(
+            length > self.warm_up,
+            "the warm-up of {} s leaves nothing of a run of {} s",
+            self.warm_up.as_secs_f64(),
+            length.as_secs_f64()
+        );
+        self.troubles()?.check(&participants())
+    }
+
+    /// The rate over the whole run, warm-up included.
+    pub(crate) fn ramp(&self) -> Ramp {
+        let over = self.warm_up + self.seconds;
+        self.ramp.unwrap_or(Ramp { from: self.rate, to: self.rate, over })
+    }
+
+    pub(crate) fn troubles(&self) -> anyhow::Result<Troubles> {
+        let all = [&self.outage, &self.slow, &self.trouble];
+        let windows: Vec<_> = all.into_iter().flatten().cloned().collect();
+        let length = self.ramp().over.as_secs_f64();
+        for window in &windows {
+            ensure!(
+                window.from_s < length,
+                "`{}` would begin after the last arrival, at {length} s",
+                window.words()
+            );
+        }
+        Ok(Troubles { mix: self.mix, slow: self.slow_by, seed: self.seed, windows })
+    }
+
+    /// The settings that a report tells.
+    pub(crate) fn told(&self) -> Vec<(String, String)> {
+        let Ramp { from, to, over } = self.ramp();
+        let Policies { timeout, attempts, delay, backoff, breaker, breaker_open } = self.policies;
+        let mix = self.mix;
+        let percent = |thousandths: u32| f64::from(thousandths) / 10.0;
+        let pairs = [
+            ("target", format!("{:?}", self.target).to_lowercase()),
+            ("store", self.store.name().to_owned()),
+            ("workers", self.workers.to_string()),
+            ("rate", format!("{from} to {to} sagas/s over {over:?}, {:?}", self.spacing)),
+            ("in flight at most", self.in_flight_max.to_string()),
+            ("seed", self.seed.to_string()),
+            (
+                "mix",
+                format!(
+                    "{} % of orders rejected; of calls {} % slow by {:?}, {} % without an answer, \
+                     {} % errors, {} % not there",
+                    percent(mix.reject),
+                    percent(mix.slow),
+                    self.slow_by,
+                    percent(mix.drop),
+                    percent(mix.error),
+                    percent(mix.down)
+                ),
+            ),
+            (
+                "policies",
+                format!(
+                    "timeout {timeout:?}, {attempts} attempts, delay {delay:?} {backoff:?}, \
+                     breaker {breaker:?} (open {breaker_open:?})"
+                ),
+            ),
+            ("freeze", self.freeze.map_or_else(|| "none".to_owned(), |freeze| freeze.to_string())),
+        ];
+        pairs.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+}

@@ -1,0 +1,133 @@
+//! A daemon as a process, and the services that it calls: those of the example, or participants
+//! inside this process.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
+
+use crate::database::Database;
+use crate::load::StoreKind;
+use crate::open::order::participants as names;
+use crate::open::participants::{self, Participants};
+use crate::open::policies::Policies;
+use crate::process::{self, Process};
+
+/// What a daemon is started with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings<'a> {
+    pub(crate) store: StoreKind,
+    pub(crate) concurrency: u32,
+    pub(crate) policies: &'a Policies,
+}
+
+/// A daemon, and the folders that are its own.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    pub(crate) url: String,
+    pub(crate) store: String,
+    pub(crate) process: Process,
+    /// Removed when dropped, and so after the process.
+    _database: Database,
+    _folder: TempDir,
+}
+
+impl Daemon {
+    async fn start(
+        settings: Settings<'_>,
+        programs: &Path,
+        database: Database,
+        folder: TempDir,
+        urls: impl Fn(&str) -> String,
+    ) -> anyhow::Result<Self> {
+        let store = database.prepare().await?;
+        let definitions = folder.path().join("definitions");
+        std::fs::create_dir(&definitions)?;
+        std::fs::write(definitions.join("place-order.yaml"), settings.policies.yaml(urls))?;
+        let (concurrency, connections) = (settings.concurrency + 16, settings.concurrency + 256);
+        let arguments: Vec<OsString> = vec![
+            "serve".into(),
+            "--listen".into(),
+            "127.0.0.1:0".into(),
+            "--store".into(),
+            store.clone().into(),
+            "--definitions".into(),
+            definitions.into(),
+            "--worker-concurrency-max".into(),
+            concurrency.to_string().into(),
+            "--http-connections-max".into(),
+            connections.to_string().into(),
+            "--log-filter".into(),
+            "warn".into(),
+        ];
+        let program = programs.join("saga-worker");
+        let mut process = Process::start("saga-worker", &program, &arguments, folder.path())?;
+        let url = process.says("API ").await?;
+        Ok(Self { url, store, process, _database: database, _folder: folder })
+    }
+}
+
+/// A daemon whose participants are in this process and keep nothing.
+#[derive(Debug)]
+pub(crate) struct Alone {
+    pub(crate) daemon: Daemon,
+    pub(crate) participants: Arc<Participants>,
+    _serving: DropGuard,
+}
+
+impl Alone {
+    pub(crate) async fn start(settings: Settings<'_>) -> anyhow::Result<Self> {
+        let programs = process::programs()?;
+        let stop = CancellationToken::new();
+        let participants = Arc::new(Participants::default());
+        let url = participants::serve(participants.clone(), stop.clone()).await?;
+        let (database, folder) = (Database::fresh(settings.store)?, tempfile::tempdir()?);
+        let daemon = Daemon::start(settings, &programs, database, folder, |_| url.clone()).await?;
+        Ok(Self { daemon, participants, _serving: stop.drop_guard() })
+    }
+}
+
+/// The order system of the example: a daemon and five services, each a process with its own books.
+#[derive(Debug)]
+pub(crate) struct Shop {
+    pub(crate) daemon: Daemon,
+    /// The URL of each service.
+    pub(crate) urls: BTreeMap<&'static str, String>,
+    _services: Vec<Process>,
+}
+
+impl Shop {
+    pub(crate) async fn start(settings: Settings<'_>) -> anyhow::Result<Self> {
+        let programs = process::programs()?;
+        let (database, folder) = (Database::fresh(settings.store)?, tempfile::tempdir()?);
+        let store = database.prepare().await?;
+        let (mut urls, mut services) = (BTreeMap::new(), Vec::new());
+        for name in names() {
+            let books: OsString = match settings.store {
+                // One server for all, with a schema for each service.
+                StoreKind::Postgres => store.clone().into(),
+                StoreKind::Sqlite | StoreKind::Memory => {
+                    folder.path().join(format!("{name}.db")).into()
+                }
+            };
+            let mut arguments: Vec<OsString> =
+                vec!["--listen".into(), "127.0.0.1:0".into(), "--database".into(), books];
+            if name == "orders" {
+                arguments.extend(["--saga-database".into(), store.clone().into()]);
+            }
+            arguments.push("--exit-with-stdin".into());
+            let mut process =
+                Process::start(name, &programs.join(name), &arguments, folder.path())?;
+            urls.insert(name, process.says("listening on ").await?);
+            services.push(process);
+        }
+        let url = |name: &str| urls.get(name).cloned().unwrap_or_default();
+        let daemon = Daemon::start(settings, &programs, database, folder, url).await;
+        Ok(Self { daemon: daemon.context("the daemon")?, urls, _services: services })
+    }
+}

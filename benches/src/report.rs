@@ -1,0 +1,123 @@
+//! What a run leaves behind: a JSON file for programs, an HTML file for people.
+
+pub(crate) mod compare;
+mod html;
+pub(crate) mod page;
+pub(crate) mod svg;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::machine::Machine;
+use crate::open::audit::Audit;
+use crate::open::recorder::{Ends, Latencies, Phase, Second};
+use crate::open::target::BreakerSample;
+use crate::open::trouble::Trouble;
+
+/// Rises when a field changes its meaning.
+pub(crate) const FORMAT: u32 = 1;
+
+/// A run of the open loop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Report {
+    pub(crate) format: u32,
+    pub(crate) title: String,
+    pub(crate) machine: Machine,
+    /// What was asked for, as name and value.
+    pub(crate) settings: Vec<(String, String)>,
+    /// Sagas that were to arrive after the warm-up, per second.
+    pub(crate) offered_per_s: f64,
+    /// Those of them with a verdict, per second of the same time.
+    pub(crate) verdicts_per_s: f64,
+    pub(crate) warm_up_s: f64,
+    pub(crate) length_s: f64,
+    pub(crate) ends: Ends,
+    pub(crate) latencies: Latencies,
+    pub(crate) phases: Vec<Phase>,
+    pub(crate) seconds: Vec<Second>,
+    pub(crate) troubles: Vec<Trouble>,
+    pub(crate) breakers: Vec<BreakerSample>,
+    /// The first reasons of those that did not end well.
+    pub(crate) reasons: Vec<String>,
+    pub(crate) audit: Audit,
+}
+
+impl Report {
+    /// Reads a report that was written as JSON.
+    pub(crate) fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = fs::read_to_string(path);
+        let text = text.with_context(|| format!("{} cannot be read", path.display()))?;
+        let report: Self = serde_json::from_str(&text)
+            .with_context(|| format!("{} is no report of `saga-bench load`", path.display()))?;
+        anyhow::ensure!(
+            report.format == FORMAT,
+            "{} has format {}, this release reads {FORMAT}",
+            path.display(),
+            report.format
+        );
+        Ok(report)
+    }
+
+    /// Writes `PATH.json` and `PATH.html`.
+    pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
+        write(&path.with_extension("json"), &serde_json::to_string_pretty(self)?)?;
+        write(&path.with_extension("html"), &html::render(self))
+    }
+
+    pub(crate) fn phase(&self, name: &str) -> Option<&Phase> {
+        self.phases.iter().find(|phase| phase.name == name)
+    }
+
+    /// How many sagas have arrived without having ended, at the end of each second.
+    pub(crate) fn backlog(&self) -> Vec<u64> {
+        let (mut arrived, mut ended) = (0, 0);
+        let backlog = self.seconds.iter().map(|second| {
+            arrived += second.arrived;
+            ended += second.ended;
+            u64::saturating_sub(arrived, ended)
+        });
+        backlog.collect()
+    }
+
+    /// The lines under a run in the terminal.
+    pub(crate) fn summary(&self) -> String {
+        let Ends { completed, compensated, stopped, alive, not_started, not_reached } = &self.ends;
+        let mut lines = vec![
+            format!(
+                "offered {:.0}/s, verdicts {:.0}/s; {completed} completed, {compensated} compensated, \
+                 {stopped} stopped, {alive} without verdict, {not_started} not started, {not_reached} not reached",
+                self.offered_per_s, self.verdicts_per_s
+            ),
+            format!(
+                "{:>10} {:>9} {:>9} {:>9} {:>9}",
+                "phase", "sagas", "p50 ms", "p99 ms", "max ms"
+            ),
+        ];
+        let line = |name: &str, of: &Latencies| {
+            let Latencies { count, p50_ms, p99_ms, max_ms, .. } = of;
+            format!("{name:>10} {count:>9} {p50_ms:>9.1} {p99_ms:>9.1} {max_ms:>9.1}")
+        };
+        lines.push(line("all", &self.latencies));
+        if self.phases.len() > 1 {
+            lines.extend(self.phases.iter().map(|phase| line(&phase.name, &phase.latencies)));
+        }
+        lines.extend(self.reasons.iter().map(|reason| format!("not well: {reason}")));
+        lines.extend(self.audit.findings.iter().map(|finding| format!("WRONG: {finding}")));
+        if self.audit.findings.is_empty() && !self.audit.looked_at.is_empty() {
+            lines.push(format!("audited, nothing found: {}", self.audit.looked_at.join("; ")));
+        }
+        lines.join("\n")
+    }
+}
+
+/// Writes a file of a report, and says where it is when it cannot.
+pub(crate) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)
+            .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+    }
+    fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
+}
