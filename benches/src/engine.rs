@@ -14,7 +14,8 @@ use crate::database::Database;
 use crate::figures::{Figures, Samples};
 use crate::finished;
 use crate::load::{Load, Window};
-use crate::workload::{self, ORDER, Order};
+use crate::on_record;
+use crate::workload::{self, ORDER, Order, Shape};
 
 /// Figures of the engine bench.
 #[derive(Clone, Debug, Args)]
@@ -31,11 +32,11 @@ pub(crate) struct Options {
 pub(crate) struct Engine {
     /// Workers, each with connections of its own, among which the clients are divided
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
-    workers: u8,
+    pub(crate) workers: u8,
 
     /// Finished sagas in the tables before each run begins
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000_000))]
-    history: u64,
+    pub(crate) history: u64,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
@@ -49,13 +50,23 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 
 /// One run on a database of its own, with as many finished sagas in it as wanted.
 pub(crate) fn measure(load: &Load, engine: &Engine, concurrency: u32) -> anyhow::Result<Figures> {
+    measure_shape(load, engine, concurrency, Shape::default())
+}
+
+/// The same with sagas of another shape.
+pub(crate) fn measure_shape(
+    load: &Load,
+    engine: &Engine,
+    concurrency: u32,
+    shape: Shape,
+) -> anyhow::Result<Figures> {
     let database = Database::fresh(load.store)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if engine.history > 0 {
         let url = database.url().context("--history needs a store with tables, not memory")?;
         runtime.block_on(finished::fill(&url, engine.history))?;
     }
-    let (samples, meter) = runtime.block_on(drive(load, engine, concurrency, &database))?;
+    let (samples, meter) = runtime.block_on(drive(load, engine, concurrency, &database, shape))?;
     Figures::new("engine", load, concurrency, samples, meter)
 }
 
@@ -64,6 +75,7 @@ async fn drive(
     engine: &Engine,
     concurrency: u32,
     database: &Database,
+    shape: Shape,
 ) -> anyhow::Result<(Samples, Meter)> {
     let mut workers = Vec::new();
     // In memory there is one store for all.
@@ -74,7 +86,7 @@ async fn drive(
             None => memory.clone(),
         };
         let worker = Worker::builder(store)
-            .register(workload::definition(load.fail_last)?)
+            .register(workload::definition_of(shape, load.fail_last)?)
             .concurrency_max(concurrency as usize + 16);
         workers.push(worker.start().await?);
     }
@@ -84,7 +96,7 @@ async fn drive(
     let mut clients = Vec::new();
     for worker in workers.iter().cycle().take(concurrency as usize) {
         let (client, numbers) = (worker.client().clone(), numbers.clone());
-        clients.push(tokio::spawn(place_orders(client, numbers, window, load.fail_last)));
+        clients.push(tokio::spawn(place_orders(client, numbers, window, load.fail_last, shape)));
     }
     let mut samples = Samples::new(window);
     for client in clients {
@@ -92,6 +104,10 @@ async fn drive(
     }
     for worker in workers {
         worker.shutdown().await;
+    }
+    if let Some(url) = database.url().filter(|_| engine.history == 0) {
+        let started = numbers.load(Ordering::Relaxed);
+        on_record::check(&url, started, load.fail_last, shape).await?;
     }
     Ok((samples, meter))
 }
@@ -102,6 +118,7 @@ async fn place_orders(
     numbers: Arc<AtomicU64>,
     window: Window,
     fail_last: bool,
+    shape: Shape,
 ) -> anyhow::Result<Samples> {
     let (mut samples, expected) = (Samples::new(window), workload::verdict(fail_last));
     loop {
@@ -110,7 +127,8 @@ async fn place_orders(
             return Ok(samples);
         }
         let number = numbers.fetch_add(1, Ordering::Relaxed);
-        let start = client.start(ORDER, &Order::new(number)).key(format!("order-{number}"));
+        let start =
+            client.start(ORDER, &Order::of_shape(number, shape)).key(format!("order-{number}"));
         let saga = start.await?;
         let verdict = saga.verdict().await?;
         samples.note(begun, Instant::now());

@@ -3,7 +3,7 @@
 //! ready when the last commit returns), from data that was prepared before.
 
 mod postgres;
-mod rows;
+pub(crate) mod rows;
 mod sqlite;
 
 use clap::Args;

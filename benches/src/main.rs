@@ -9,12 +9,14 @@ mod floor;
 mod idle;
 mod load;
 mod machine;
+mod on_record;
 mod open;
 mod process;
 mod ratio;
 mod report;
 mod retention;
 mod subscribers;
+mod table;
 mod workload;
 
 use clap::{Parser, Subcommand};
@@ -53,6 +55,8 @@ enum Bench {
     Load(Box<open::Options>),
     /// Two reports of `load` side by side, with their ratios
     Compare(report::compare::Options),
+    /// The order system with a participant in trouble, without and with breakers and backoff
+    Table(table::Options),
     /// Freezes a daemon under load, and fails unless the latencies show it
     Selfcheck(open::selfcheck::Check),
 }
@@ -69,6 +73,7 @@ fn main() -> anyhow::Result<()> {
         Bench::SubscribersDaemon(options) => subscribers::serve(&options),
         Bench::Load(options) => open::run(&options),
         Bench::Compare(options) => report::compare::run(&options),
+        Bench::Table(options) => table::run(&options),
         Bench::Selfcheck(check) => open::selfcheck::run(&check),
     }
 }

@@ -8,19 +8,19 @@ use saga_core::store::SagaLog as _;
 use saga_core::{Bucket, DefinitionRef, MemoryStore, Saga, SagaId, Status};
 use saga_worker::{SystemClock, Worker};
 
-use crate::workload::{self, ORDER, Order};
+use crate::workload::{self, ORDER, Order, Shape};
 
 /// What the engine writes for one saga: the row that starts it, and each append. Every saga of
 /// the floor writes these bodies under an id and a key of its own.
 #[derive(Debug)]
-pub(super) struct Rows {
+pub(crate) struct Rows {
     pub(super) definition: DefinitionRef,
-    pub(super) all: Vec<Row>,
+    pub(crate) all: Vec<Row>,
 }
 
 /// One row of the log and the status it leads to.
 #[derive(Debug)]
-pub(super) struct Row {
+pub(crate) struct Row {
     pub(super) body: String,
     pub(super) status: Status,
 }
@@ -34,11 +34,16 @@ impl Row {
 impl Rows {
     /// Runs one saga through a worker on the store in memory and keeps what was written.
     pub(super) async fn of_one_saga(fail_last: bool) -> anyhow::Result<Self> {
+        Self::of_one_saga_of(Shape::default(), fail_last).await
+    }
+
+    /// The same for a saga of another shape.
+    pub(crate) async fn of_one_saga_of(shape: Shape, fail_last: bool) -> anyhow::Result<Self> {
         let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
-        let definition = workload::definition(fail_last)?;
+        let definition = workload::definition_of(shape, fail_last)?;
         let spec = definition.spec().clone();
         let worker = Worker::builder(store.clone()).register(definition).start().await?;
-        let saga = worker.client().start(ORDER, &Order::new(0)).key(key(0)).await?;
+        let saga = worker.client().start(ORDER, &Order::of_shape(0, shape)).key(key(0)).await?;
         let verdict = saga.verdict().await?;
         worker.shutdown().await;
         ensure!(verdict == workload::verdict(fail_last), "the saga to copy ended {verdict}");
