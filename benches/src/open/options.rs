@@ -146,8 +146,11 @@ impl Options {
     }
 
     pub(crate) fn troubles(&self) -> anyhow::Result<Troubles> {
-        let all = [&self.outage, &self.slow, &self.trouble];
-        let windows: Vec<_> = all.into_iter().flatten().cloned().collect();
+        // Their mix says what share is slow; how slow is said once for all mixes.
+        let slow_ms = u64::try_from(self.slow_by.as_millis()).unwrap_or(u64::MAX);
+        let mixed = self.trouble.iter().map(|trouble| Trouble { slow_ms, ..trouble.clone() });
+        let plain = self.outage.iter().chain(&self.slow).cloned();
+        let windows: Vec<_> = plain.chain(mixed).collect();
         let length = self.ramp().over.as_secs_f64();
         for window in &windows {
             ensure!(
@@ -195,5 +198,44 @@ impl Options {
             ("freeze", self.freeze.map_or_else(|| "none".to_owned(), |freeze| freeze.to_string())),
         ];
         pairs.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: Options,
+    }
+
+    fn options(line: &str) -> Options {
+        Line::try_parse_from(std::iter::once("load").chain(line.split(' '))).unwrap().options
+    }
+
+    #[test]
+    fn slow_answers_of_a_trouble_are_as_slow_as_those_of_the_mix() {
+        let line = "--slow-by 1500ms --trouble points:slow=50%:1s-2s --slow payments:800ms:1s-2s";
+        let troubles = options(line).troubles().unwrap();
+        let slow_ms = |name| troubles.switches(name, "payments", 1.5).slow_ms;
+        assert_eq!((slow_ms("points"), slow_ms("payments")), (1_500, 800));
+    }
+
+    #[test]
+    fn what_fits_no_run_is_refused_before_anything_is_started() {
+        for (line, word) in [
+            ("--target daemon --store memory", "--store sqlite"),
+            ("--target engine --freeze 1s:1s", "--target daemon"),
+            ("--warm-up 5s --ramp 1:2:5s", "leaves nothing"),
+            ("--outage point:1s-2s", "there is no participant `point`"),
+            ("--outage points:30s-40s", "after the last arrival"),
+        ] {
+            let error = options(line).check().unwrap_err().to_string();
+            assert!(error.contains(word), "{line}: {error}");
+        }
     }
 }
