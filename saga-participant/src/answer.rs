@@ -89,7 +89,7 @@ impl Answer {
 }
 
 /// The ways to an answer that only the barrier may go, because they promise a guard row.
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "rusqlite"))]
 impl Answer {
     /// Marks the answer as written to its guard row.
     pub(crate) fn recorded(self) -> Answer {

@@ -151,7 +151,7 @@ impl IntoResponse for Problem {
     }
 }
 
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "rusqlite"))]
 impl IntoResponse for crate::barrier::BarrierError {
     fn into_response(self) -> Response {
         Problem::from(self).into_response()

@@ -1,22 +1,16 @@
 //! The guard rows: what a database must be able to do, and what the barrier makes of it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use sqlx::{Database, Pool};
 
 use super::decision::Guards;
-use super::{BarrierError, transaction};
+use super::{BarrierError, guard, transaction};
 use crate::answer::Answer;
 use crate::call::{CallIdentity, Op};
-use crate::faults::{self, Plant};
 
-/// How many steps' guard rows one transaction of a pruning deletes at most.
-const PRUNED_STEPS_MAX: i64 = 500;
 /// How often creating the table is tried while other processes create it as well.
 const CREATIONS_MAX: u32 = 10;
-/// The status of a guard row whose call is being answered. Only the transaction that claimed the
-/// row sees it like that.
-const UNANSWERED: i64 = 0;
 
 /// A database that can keep guard rows: SQLite and PostgreSQL, each behind the feature of its
 /// name. Nobody else implements it.
@@ -95,12 +89,12 @@ pub enum Fate {
 
 /// Creates the table and its index where they do not exist yet.
 pub(super) async fn create_table<DB: GuardRows>(pool: &Pool<DB>) -> Result<(), BarrierError> {
-    let mut db = pool.acquire().await.map_err(BarrierError::Unavailable)?;
+    let mut db = pool.acquire().await.map_err(BarrierError::unavailable)?;
     for statement in [DB::Dialect::SQL.create_table, DB::Dialect::SQL.create_index] {
         let mut creations = 1;
         while let Err(error) = DB::Dialect::execute(&mut db, statement, &[]).await {
             if creations == CREATIONS_MAX || !DB::Dialect::is_created_already(&error) {
-                return Err(BarrierError::Database(error));
+                return Err(BarrierError::database(error));
             }
             creations += 1;
         }
@@ -113,12 +107,15 @@ pub(super) async fn prune<DB: GuardRows>(
     pool: &Pool<DB>,
     oldest_kept: SystemTime,
 ) -> Result<u64, BarrierError> {
-    let mut db = pool.acquire().await.map_err(BarrierError::Unavailable)?;
-    let values = [Value::Number(micros_since_epoch(oldest_kept)), Value::Number(PRUNED_STEPS_MAX)];
+    let mut db = pool.acquire().await.map_err(BarrierError::unavailable)?;
+    let values = [
+        Value::Number(guard::micros_since_epoch(oldest_kept)),
+        Value::Number(guard::PRUNED_STEPS_MAX),
+    ];
     let mut pruned = 0;
     loop {
         let deleted = DB::Dialect::execute(&mut db, DB::Dialect::SQL.delete_guards, &values).await;
-        match deleted.map_err(BarrierError::Database)? {
+        match deleted.map_err(BarrierError::database)? {
             0 => return Ok(pruned),
             rows => pruned += rows,
         }
@@ -127,67 +124,27 @@ pub(super) async fn prune<DB: GuardRows>(
 
 /// Claims the guard rows of a call and returns what is recorded for its step.
 ///
-/// Where another transaction holds one of the rows, the claim waits for its end. A compensation
-/// claims the row of its action first, so it meets an action at the same instant there, and no
-/// two calls of a step ever wait for each other.
+/// Where another transaction holds one of the rows, the claim waits for its end.
 pub(super) async fn claim<DB: GuardRows>(
     tx: &mut DB::Connection,
     identity: &CallIdentity,
 ) -> Result<Guards, BarrierError> {
-    let ops: &[Op] = match identity.op {
-        Op::Compensation if faults::planted(Plant::NoTombstone) => &[Op::Compensation],
-        Op::Action => &[Op::Action],
-        Op::Compensation => &[Op::Action, Op::Compensation],
-    };
-    let now = micros_since_epoch(SystemTime::now());
+    let now = guard::micros_since_epoch(SystemTime::now());
     let mut claimed = 0;
-    for op in ops {
+    for op in guard::claimed_by(identity.op) {
         let values = [
             Value::Text(&identity.saga_id),
             Value::Text(&identity.step),
             Value::Text(op.as_str()),
-            Value::Number(UNANSWERED),
+            Value::Number(guard::UNANSWERED),
             Value::Number(now),
         ];
         claimed += DB::Dialect::execute(tx, DB::Dialect::SQL.claim_guard, &values)
             .await
             .map_err(transaction::claim_error::<DB>)?;
     }
-    read(
-        DB::Dialect::select(tx, identity).await.map_err(BarrierError::Database)?,
-        claimed,
-        identity,
-    )
-}
-
-/// What guard rows say, of which this transaction has claimed so many.
-fn read(
-    rows: Vec<(String, i32, String)>,
-    claimed: u64,
-    identity: &CallIdentity,
-) -> Result<Guards, BarrierError> {
-    let mut guards = Guards::default();
-    let mut unanswered = 0;
-    for (op, status, body) in rows {
-        if i64::from(status) == UNANSWERED {
-            unanswered += 1;
-            continue;
-        }
-        let status = u16::try_from(status).map_err(undecodable)?;
-        let answer = Some(Answer::replay(status, body));
-        match op.parse().map_err(undecodable)? {
-            Op::Action => guards.action = answer,
-            Op::Compensation => guards.compensation = answer,
-        }
-    }
-    if unanswered > claimed {
-        return Err(BarrierError::Unanswered { identity: identity.clone() });
-    }
-    Ok(guards)
-}
-
-fn undecodable(fault: impl std::error::Error + Send + Sync + 'static) -> BarrierError {
-    BarrierError::Database(sqlx::Error::Decode(Box::new(fault)))
+    let rows = DB::Dialect::select(tx, identity).await.map_err(BarrierError::database)?;
+    guard::read(rows, claimed, identity)
 }
 
 /// Writes the answer of a call into its claimed guard row.
@@ -206,16 +163,10 @@ pub(super) async fn answer<DB: GuardRows>(
     ];
     match DB::Dialect::execute(tx, DB::Dialect::SQL.answer_guard, &values)
         .await
-        .map_err(BarrierError::Database)?
+        .map_err(BarrierError::database)?
     {
         // A row that vanished between claim and answer would let the call through once more.
-        0 => Err(BarrierError::Database(sqlx::Error::RowNotFound)),
+        0 => Err(BarrierError::database(sqlx::Error::RowNotFound)),
         _ => Ok(()),
     }
-}
-
-/// Microseconds since 1970, as guard rows keep them. An integer, because times as text do not sort.
-fn micros_since_epoch(at: SystemTime) -> i64 {
-    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

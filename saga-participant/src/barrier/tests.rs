@@ -2,6 +2,8 @@
 
 use super::decision::{Decision, Guards};
 use super::*;
+use crate::answer::Answer;
+use crate::problem::Problem;
 
 fn identity(op: Op) -> CallIdentity {
     CallIdentity { saga_id: "s-1".to_owned(), step: "reserve-stock".to_owned(), op }
@@ -95,8 +97,8 @@ fn each_barrier_error_is_a_problem_with_the_status_that_the_engine_must_see() {
     let wrong = expect_op(&identity(Op::Action), Op::Compensation).unwrap_err();
     assert!(wrong.to_string().contains("s-1:reserve-stock:action"), "{wrong}");
     assert_eq!(status(wrong), Some(400));
-    assert_eq!(status(BarrierError::Unavailable(sqlx::Error::PoolTimedOut)), Some(503));
-    assert_eq!(status(BarrierError::Database(sqlx::Error::WorkerCrashed)), Some(500));
+    assert_eq!(status(BarrierError::unavailable("locked")), Some(503));
+    assert_eq!(status(BarrierError::database("gone")), Some(500));
     assert_eq!(status(BarrierError::Business("no disk".into())), Some(500));
     assert_eq!(status(BarrierError::OutOfTime), Some(500));
     assert_eq!(status(BarrierError::Unanswered { identity: identity(Op::Action) }), Some(500));

@@ -48,7 +48,7 @@ where
     T: Send + 'static,
     W: Future<Output = Result<T, BarrierError>> + Send + 'static,
 {
-    tokio::spawn(work).await.map_err(BarrierError::Lost)?
+    tokio::spawn(work).await.map_err(BarrierError::lost)?
 }
 
 /// A call in a transaction of its own, tried until its outcome is known.
@@ -101,7 +101,7 @@ where
     T: Serialize + Send,
     F: for<'c> Business<'c, DB::Connection, Args, T> + Send,
 {
-    let savepoint = tx.begin().await.map_err(BarrierError::Database)?;
+    let savepoint = tx.begin().await.map_err(BarrierError::database)?;
     through(savepoint, identity, business).await.map_err(BarrierError::from)
 }
 
@@ -130,7 +130,7 @@ impl From<Stopped> for BarrierError {
     fn from(stopped: Stopped) -> Self {
         match stopped {
             Stopped::Inside(error) => error,
-            Stopped::AtCommit(error) => BarrierError::Database(error),
+            Stopped::AtCommit(error) => BarrierError::database(error),
             Stopped::OutOfTime => BarrierError::OutOfTime,
         }
     }
@@ -151,8 +151,8 @@ fn database_error(error: &BarrierError) -> Option<&sqlx::Error> {
 /// A claim that waits too long has done nothing.
 pub(super) fn claim_error<DB: GuardRows>(error: sqlx::Error) -> BarrierError {
     match DB::Dialect::fate(&error) {
-        Fate::Busy => BarrierError::Unavailable(error),
-        Fate::TakenBack | Fate::Lost | Fate::Failed => BarrierError::Database(error),
+        Fate::Busy => BarrierError::unavailable(error),
+        Fate::TakenBack | Fate::Lost | Fate::Failed => BarrierError::database(error),
     }
 }
 
@@ -167,7 +167,7 @@ where
     T: Serialize + Send,
     F: for<'c> Business<'c, DB::Connection, Args, T> + Send,
 {
-    let unavailable = |error| Stopped::Inside(BarrierError::Unavailable(error));
+    let unavailable = |error| Stopped::Inside(BarrierError::unavailable(error));
     let mut db = pool.acquire().await.map_err(unavailable)?;
     let begin = DB::Dialect::BEGIN.into_sql_str();
     let work = async {
@@ -260,7 +260,7 @@ where
     T: Serialize,
     F: for<'c> Business<'c, DB::Connection, Args, T>,
 {
-    let mut savepoint = tx.begin().await.map_err(BarrierError::Database)?;
+    let mut savepoint = tx.begin().await.map_err(BarrierError::database)?;
     let settled = settle(identity.op, business.run(&mut savepoint, args).await);
     let kept = match &settled {
         // Where business code has ignored a failed statement, this fails as well.
@@ -268,7 +268,7 @@ where
         _ => savepoint.rollback().await,
     };
     let answer = settled?;
-    kept.map_err(BarrierError::Database)?;
+    kept.map_err(BarrierError::database)?;
     if answer.is_recorded() {
         rows::answer::<DB>(tx, identity, identity.op, &answer).await?;
     }

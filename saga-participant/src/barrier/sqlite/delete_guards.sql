@@ -4,13 +4,13 @@ DELETE FROM saga_barrier
 WHERE (saga_id, step) IN (
     SELECT old.saga_id, old.step
     FROM saga_barrier AS old
-    WHERE old.recorded_at < $1
+    WHERE old.recorded_at < ?1
       AND NOT EXISTS (
           SELECT 1
           FROM saga_barrier AS young
           WHERE young.saga_id = old.saga_id
             AND young.step = old.step
-            AND young.recorded_at >= $1
+            AND young.recorded_at >= ?1
       )
-    LIMIT $2
+    LIMIT ?2
 )

@@ -1,1 +1,1 @@
-SELECT op, status, body FROM saga_barrier WHERE saga_id = $1 AND step = $2
+SELECT op, status, body FROM saga_barrier WHERE saga_id = ?1 AND step = ?2
