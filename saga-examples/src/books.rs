@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, Pool, SqlSafeStr as _};
 use tokio::time::timeout;
 
-use crate::sql::{Schema, Sql};
+use crate::sql::{Home, Schema, Sql, SqlError};
 
 /// The tables that [`post`] and [`Books::read`] use; creates them where they do not exist.
 pub const SCHEMA: Schema = Schema {
@@ -101,13 +101,13 @@ impl Movement {
 /// held, a compensation moves it back. An amount of 0 is no effect and leaves no trace.
 ///
 /// # Errors
-/// [`sqlx::Error::RowNotFound`] when there is no such account; any other error of the database.
+/// [`SqlError::NoRow`] when there is no such account; any other error of the database.
 pub async fn post<DB: Sql>(
-    tx: &mut DB::Connection,
+    tx: &mut DB::Tx,
     identity: &CallIdentity,
     account: &str,
     amount: u32,
-) -> Result<(), sqlx::Error> {
+) -> Result<(), SqlError> {
     if amount == 0 {
         return Ok(());
     }
@@ -122,7 +122,7 @@ pub async fn post<DB: Sql>(
     )
     .await?;
     if moved == 0 {
-        return Err(sqlx::Error::RowNotFound);
+        return Err(SqlError::NoRow);
     }
     let CallIdentity { saga_id, step, op } = identity;
     DB::execute(
@@ -139,10 +139,7 @@ pub async fn post<DB: Sql>(
 ///
 /// # Errors
 /// When the database fails.
-pub async fn balance<DB: Sql>(
-    tx: &mut DB::Connection,
-    account: &str,
-) -> Result<Option<i64>, sqlx::Error> {
+pub async fn balance<DB: Sql>(tx: &mut DB::Tx, account: &str) -> Result<Option<i64>, SqlError> {
     // To write what is there holds the row until the end of the transaction, on PostgreSQL too.
     let hold = "UPDATE account SET balance = balance WHERE name = $1 RETURNING balance";
     let row = DB::fetch_optional::<(i64,)>(tx, hold, &[account.into()]).await?;
@@ -155,12 +152,12 @@ impl Books {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn read<DB: Sql>(pool: &Pool<DB>, title: Title) -> Result<Books, sqlx::Error> {
+    pub async fn read<DB: Home>(pool: &Pool<DB>, title: Title) -> Result<Books, SqlError> {
         let mut tries = 1;
         loop {
             let mut connection = pool.acquire().await?;
             let books = timeout(READ_MAX, Books::snapshot::<DB>(&mut connection, title));
-            let out_of_time = |_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+            let out_of_time = |_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()).into());
             match books.await.unwrap_or_else(out_of_time) {
                 Ok(books) => return Ok(books),
                 // Its transaction may be open still, or it may be dead: nobody shall have it again.
@@ -174,10 +171,7 @@ impl Books {
         }
     }
 
-    async fn snapshot<DB: Sql>(
-        connection: &mut DB::Connection,
-        title: Title,
-    ) -> Result<Books, sqlx::Error> {
+    async fn snapshot<DB: Home>(connection: &mut DB::Tx, title: Title) -> Result<Books, SqlError> {
         let mut snapshot = connection.begin_with(DB::BEGIN_SNAPSHOT.into_sql_str()).await?;
         let (opening, balance, held) = DB::fetch_one(&mut snapshot, TOTALS, &[]).await?;
         let (accounts_in_error,): (i64,) =
@@ -197,7 +191,7 @@ impl Books {
 }
 
 /// The handler of `GET /books`.
-pub async fn show<DB: Sql>(State((pool, title)): State<(Pool<DB>, Title)>) -> Response {
+pub async fn show<DB: Home>(State((pool, title)): State<(Pool<DB>, Title)>) -> Response {
     // In a task of its own: a client that hangs up must not leave the snapshot open on its
     // pooled connection.
     match tokio::spawn(async move { Books::read(&pool, title).await }).await {

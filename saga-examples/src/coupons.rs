@@ -8,10 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
-use saga_participant::{Answer, Barrier, BarrierError, CallIdentity, Refusal, SagaCall};
+use saga_participant::{Answer, BarrierError, CallIdentity, Refusal, SagaCall};
 use serde::{Deserialize, Serialize};
 
 use crate::books::{self, Title};
+use crate::guard::Guarded;
 use crate::order::Order;
 use crate::participant::Participant;
 use crate::sql::{Schema, Sql};
@@ -40,41 +41,39 @@ impl Participant for Coupons {
         postgres: include_str!("postgres/coupons.sql"),
     };
 
-    fn calls<DB: Sql>() -> Router<Barrier<DB>> {
+    fn calls<DB: Guarded>() -> Router<DB::Barrier> {
         Router::new().route("/redeem", post(redeem::<DB>)).route("/restore", post(restore::<DB>))
     }
 }
 
-async fn redeem<DB: Sql>(
-    State(barrier): State<Barrier<DB>>,
+async fn redeem<DB: Guarded>(
+    State(barrier): State<DB::Barrier>,
     call: SagaCall<Order>,
 ) -> Result<Answer, BarrierError> {
     let identity = call.identity();
-    barrier
-        .act(&call.identity(), async move |tx| match &call.input.coupon {
-            Some(code) => spend::<DB>(tx, &identity, code).await,
-            None => Ok(Redemption::default()),
-        })
-        .await
+    DB::act(&barrier, &call.identity(), async move |tx| match &call.input.coupon {
+        Some(code) => spend::<DB>(tx, &identity, code).await,
+        None => Ok(Redemption::default()),
+    })
+    .await
 }
 
-async fn restore<DB: Sql>(
-    State(barrier): State<Barrier<DB>>,
+async fn restore<DB: Guarded>(
+    State(barrier): State<DB::Barrier>,
     call: SagaCall<Order>,
 ) -> Result<Answer, BarrierError> {
     let identity = call.identity();
-    barrier
-        .compensate(&call.identity(), async move |tx, redemption: Redemption| {
-            match &redemption.coupon {
-                Some(code) => give_back::<DB>(tx, &identity, code).await,
-                None => Ok(()),
-            }
-        })
-        .await
+    DB::compensate(&barrier, &call.identity(), async move |tx, redemption: Redemption| {
+        match &redemption.coupon {
+            Some(code) => give_back::<DB>(tx, &identity, code).await,
+            None => Ok(()),
+        }
+    })
+    .await
 }
 
 async fn spend<DB: Sql>(
-    tx: &mut DB::Connection,
+    tx: &mut DB::Tx,
     identity: &CallIdentity,
     code: &str,
 ) -> Result<Redemption, Refusal> {
@@ -98,7 +97,7 @@ async fn spend<DB: Sql>(
 }
 
 async fn give_back<DB: Sql>(
-    tx: &mut DB::Connection,
+    tx: &mut DB::Tx,
     identity: &CallIdentity,
     code: &str,
 ) -> Result<(), Refusal> {
@@ -108,11 +107,7 @@ async fn give_back<DB: Sql>(
 }
 
 /// Takes a coupon from one state to the next; fails when it is in another state.
-async fn turn<DB: Sql>(
-    tx: &mut DB::Connection,
-    code: &str,
-    [from, to]: [&str; 2],
-) -> Result<(), Refusal> {
+async fn turn<DB: Sql>(tx: &mut DB::Tx, code: &str, [from, to]: [&str; 2]) -> Result<(), Refusal> {
     let turned = DB::execute(
         tx,
         "UPDATE coupon SET state = $1 WHERE code = $2 AND state = $3",

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use saga_core::Store;
 use saga_core::store::StoreError;
+use saga_participant::BarrierError;
 use saga_store::{PostgresStore, SqliteStore};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
@@ -16,8 +17,10 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool, SqlitePo
 
 use crate::service::ServiceError;
 
-/// SQLite has one writer; the other connections are for readers and for those who wait.
+/// For readers: calls are written by the connection of the barrier.
 const SQLITE_CONNECTIONS_MAX: u32 = 4;
+/// How long a statement waits while another process writes.
+const SQLITE_BUSY_MAX: Duration = Duration::from_secs(10);
 
 /// Few enough for all services and some workers to share a server with its usual 100 connections.
 const POSTGRES_CONNECTIONS_MAX: u32 = 6;
@@ -105,8 +108,24 @@ async fn open_sqlite(path: &PathBuf) -> Result<SqlitePool, sqlx::Error> {
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(Duration::from_secs(10));
+        .busy_timeout(SQLITE_BUSY_MAX);
     SqlitePoolOptions::new().max_connections(SQLITE_CONNECTIONS_MAX).connect_with(options).await
+}
+
+/// A connection of rusqlite to the file of a pool, for the barrier that shares commits.
+///
+/// # Errors
+/// [`ServiceError::PrepareBarrier`].
+pub fn connect_to_write(pool: &SqlitePool) -> Result<rusqlite::Connection, ServiceError> {
+    let options = pool.connect_options();
+    let connect = || {
+        let db = rusqlite::Connection::open(options.get_filename())?;
+        db.busy_timeout(SQLITE_BUSY_MAX)?;
+        db.pragma_update(None, "synchronous", "FULL")?;
+        db.pragma_update(None, "foreign_keys", true)?;
+        Ok(db)
+    };
+    connect().map_err(|error: rusqlite::Error| BarrierError::Unavailable(error.into()).into())
 }
 
 async fn open_postgres(

@@ -6,10 +6,11 @@
 use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
-use saga_participant::{Answer, Barrier, BarrierError, Refusal, SagaCall};
+use saga_participant::{Answer, BarrierError, Refusal, SagaCall};
 use serde::{Deserialize, Serialize};
 
 use crate::books::{self, Title};
+use crate::guard::Guarded;
 use crate::order::Order;
 use crate::participant::Participant;
 use crate::sql::{Schema, Sql};
@@ -36,31 +37,30 @@ impl Participant for Inventory {
         postgres: include_str!("postgres/inventory.sql"),
     };
 
-    fn calls<DB: Sql>() -> Router<Barrier<DB>> {
+    fn calls<DB: Guarded>() -> Router<DB::Barrier> {
         Router::new().route("/reserve", post(reserve::<DB>)).route("/release", post(release::<DB>))
     }
 }
 
-async fn reserve<DB: Sql>(
-    State(barrier): State<Barrier<DB>>,
+async fn reserve<DB: Guarded>(
+    State(barrier): State<DB::Barrier>,
     call: SagaCall<Order>,
 ) -> Result<Answer, BarrierError> {
-    barrier.act(&call.identity(), async move |tx| take_out::<DB>(tx, &call).await).await
+    DB::act(&barrier, &call.identity(), async move |tx| take_out::<DB>(tx, &call).await).await
 }
 
-async fn release<DB: Sql>(
-    State(barrier): State<Barrier<DB>>,
+async fn release<DB: Guarded>(
+    State(barrier): State<DB::Barrier>,
     call: SagaCall<Order>,
 ) -> Result<Answer, BarrierError> {
-    barrier
-        .compensate(&call.identity(), async move |tx, reservation: Reservation| {
-            put_back::<DB>(tx, &call, &reservation).await
-        })
-        .await
+    DB::compensate(&barrier, &call.identity(), async move |tx, reservation: Reservation| {
+        put_back::<DB>(tx, &call, &reservation).await
+    })
+    .await
 }
 
 async fn take_out<DB: Sql>(
-    tx: &mut DB::Connection,
+    tx: &mut DB::Tx,
     call: &SagaCall<Order>,
 ) -> Result<Reservation, Refusal> {
     let Order { sku, quantity, .. } = call.input.clone();
@@ -88,7 +88,7 @@ async fn take_out<DB: Sql>(
 }
 
 async fn put_back<DB: Sql>(
-    tx: &mut DB::Connection,
+    tx: &mut DB::Tx,
     call: &SagaCall<Order>,
     reservation: &Reservation,
 ) -> Result<(), Refusal> {

@@ -11,12 +11,12 @@ use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use saga_participant::{Answer, Barrier, Problem, Refusal, SagaCall, problem};
+use saga_participant::{Answer, Problem, Refusal, SagaCall, problem};
 use tokio::time::sleep;
 
+use crate::guard::Guarded;
 use crate::hang_up::HangUp;
 use crate::order::Order;
-use crate::sql::Sql;
 use crate::switches::{Misbehaviour, Switches};
 
 /// The largest body of a call, in bytes.
@@ -64,8 +64,8 @@ pub async fn set(State(board): State<SwitchBoard>, body: Bytes) -> Response {
 
 /// The middleware: lets a call through to the business, or does to it what the switches decide.
 /// The barrier records a rejection.
-pub async fn misbehave<DB: Sql>(
-    State((board, barrier)): State<(SwitchBoard, Barrier<DB>)>,
+pub async fn misbehave<DB: Guarded>(
+    State((board, barrier)): State<(SwitchBoard, DB::Barrier)>,
     ConnectInfo(hang_up): ConnectInfo<HangUp>,
     request: Request,
     next: Next,
@@ -118,10 +118,10 @@ pub async fn misbehave<DB: Sql>(
             Answer::not_yet("a switch delays this call", Duration::from_secs(1)).into_response()
         }
         Misbehaviour::Reject => {
-            let rejection = async |_tx: &mut DB::Connection| -> Result<(), Refusal> {
+            let rejection = async |_tx: &mut DB::Tx| -> Result<(), Refusal> {
                 Err(Refusal::rejected("a switch rejects this call"))
             };
-            barrier.act(&identity, rejection).await.into_response()
+            DB::act(&barrier, &identity, rejection).await.into_response()
         }
         Misbehaviour::Duplicate => {
             let (first, _second) = tokio::join!(next.clone().run(request()), next.run(request()));

@@ -11,14 +11,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use saga_core::{SagaId, SagaView, Status, Timestamp};
-use saga_participant::{
-    Answer, Barrier, BarrierError, Problem, Refusal, SagaCall, headers, problem,
-};
+use saga_participant::{Answer, BarrierError, Problem, Refusal, SagaCall, headers, problem};
 use saga_worker::{Client, ClientError, StartError};
 use serde::{Deserialize, Serialize};
 
 use crate::books::{self, Title};
 use crate::database::Database;
+use crate::guard::Guarded;
 use crate::order::Order;
 use crate::participant::{self, Participant};
 use crate::place_order::PLACE_ORDER;
@@ -49,7 +48,7 @@ impl Participant for Orders {
         postgres: include_str!("postgres/orders.sql"),
     };
 
-    fn calls<DB: Sql>() -> Router<Barrier<DB>> {
+    fn calls<DB: Guarded>() -> Router<DB::Barrier> {
         Router::new().route("/confirm", post(confirm::<DB>))
     }
 }
@@ -200,11 +199,11 @@ async fn counts(
 }
 
 /// The retriable step `confirm-order`. It never rejects: what is paid for is confirmed.
-async fn confirm<DB: Sql>(
-    State(barrier): State<Barrier<DB>>,
+async fn confirm<DB: Guarded>(
+    State(barrier): State<DB::Barrier>,
     call: SagaCall<Order>,
 ) -> Result<Answer, BarrierError> {
-    barrier.act(&call.identity(), async move |tx| record::<DB>(tx, &call).await).await
+    DB::act(&barrier, &call.identity(), async move |tx| record::<DB>(tx, &call).await).await
 }
 
 /// What `/confirm` answers.
@@ -213,10 +212,7 @@ struct Confirmation {
     number: String,
 }
 
-async fn record<DB: Sql>(
-    tx: &mut DB::Connection,
-    call: &SagaCall<Order>,
-) -> Result<Confirmation, Refusal> {
+async fn record<DB: Sql>(tx: &mut DB::Tx, call: &SagaCall<Order>) -> Result<Confirmation, Refusal> {
     books::post::<DB>(tx, &call.identity(), Orders::TITLE.service, 1).await?;
     let confirm = "INSERT INTO confirmed_order (saga_id, number) VALUES ($1, $2)";
     DB::execute(tx, confirm, &[(&call.saga_id).into(), (&call.input.order).into()]).await?;

@@ -9,14 +9,15 @@ use axum::http::HeaderMap;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::get;
-use saga_participant::{Barrier, headers};
-use sqlx::Pool;
+use saga_participant::{Barrier, GroupedBarrier, headers};
+use sqlx::{Pool, Postgres, Sqlite};
 
 use crate::books::{self, Title};
-use crate::database::Database;
+use crate::database::{self, Database};
+use crate::guard::Guarded;
 use crate::misbehave::{self, SwitchBoard};
 use crate::service::{self, ServiceError, ServiceFlags};
-use crate::sql::{Schema, Sql};
+use crate::sql::{Grouped, Home, Schema};
 use crate::switches::{Faults, Switches};
 
 /// The flags of a participant.
@@ -57,7 +58,7 @@ pub trait Participant {
     const SCHEMA: Schema;
 
     /// The endpoints that sagas call.
-    fn calls<DB: Sql>() -> Router<Barrier<DB>>;
+    fn calls<DB: Guarded>() -> Router<DB::Barrier>;
 }
 
 /// The whole service: the participant's calls behind the switches, and beside them `/healthz`,
@@ -71,8 +72,15 @@ pub async fn router<P: Participant>(
     switches: Switches,
 ) -> Result<Router, ServiceError> {
     match database {
-        Database::Sqlite(pool) => Ok(routes::<P, _>(prepare(pool, P::SCHEMA).await?, switches)),
-        Database::Postgres(pool) => Ok(routes::<P, _>(prepare(pool, P::SCHEMA).await?, switches)),
+        Database::Sqlite(pool) => {
+            prepare(pool.clone(), P::SCHEMA).await?;
+            let barrier = GroupedBarrier::start(database::connect_to_write(&pool)?)?;
+            Ok(routes::<P, Grouped, Sqlite>(barrier, pool, switches))
+        }
+        Database::Postgres(pool) => {
+            let barrier = prepare(pool.clone(), P::SCHEMA).await?;
+            Ok(routes::<P, Postgres, Postgres>(barrier, pool, switches))
+        }
     }
 }
 
@@ -80,7 +88,10 @@ pub async fn router<P: Participant>(
 ///
 /// # Errors
 /// When the database cannot be written.
-pub async fn prepare<DB: Sql>(pool: Pool<DB>, schema: Schema) -> Result<Barrier<DB>, ServiceError> {
+pub async fn prepare<DB: Home>(
+    pool: Pool<DB>,
+    schema: Schema,
+) -> Result<Barrier<DB>, ServiceError> {
     let barrier = Barrier::new(pool);
     barrier.migrate().await?;
     let mut tx = barrier.pool().begin_with(DB::BEGIN).await?;
@@ -90,8 +101,13 @@ pub async fn prepare<DB: Sql>(pool: Pool<DB>, schema: Schema) -> Result<Barrier<
     Ok(barrier)
 }
 
-fn routes<P: Participant, DB: Sql>(barrier: Barrier<DB>, switches: Switches) -> Router {
-    let books = (barrier.pool().clone(), P::TITLE);
+/// The routes: calls go through the barrier, the books are read through the pool.
+fn routes<P: Participant, DB: Guarded, H: Home>(
+    barrier: DB::Barrier,
+    pool: Pool<H>,
+    switches: Switches,
+) -> Router {
+    let books = (pool, P::TITLE);
     let board = SwitchBoard::new(switches);
     let misbehaving = (board.clone(), barrier.clone());
     let calls = P::calls::<DB>()
@@ -101,7 +117,7 @@ fn routes<P: Participant, DB: Sql>(barrier: Barrier<DB>, switches: Switches) -> 
     let switches = get(misbehave::show).put(misbehave::set);
     Router::new()
         .route("/healthz", get(async || "ok"))
-        .merge(Router::new().route("/books", get(books::show::<DB>)).with_state(books))
+        .merge(Router::new().route("/books", get(books::show::<H>)).with_state(books))
         .merge(Router::new().route("/switches", switches).with_state(board))
         .merge(calls)
 }

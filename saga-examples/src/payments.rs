@@ -6,11 +6,12 @@
 use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
-use saga_participant::{Answer, Barrier, Problem, Refusal, SagaCall};
+use saga_participant::{Answer, Problem, Refusal, SagaCall};
 use serde::{Deserialize, Serialize};
 
 use crate::books::{self, Title};
 use crate::coupons::{REDEEM_COUPON, Redemption};
+use crate::guard::Guarded;
 use crate::order::Order;
 use crate::participant::Participant;
 use crate::sql::{Schema, Sql};
@@ -38,22 +39,23 @@ impl Participant for Payments {
         postgres: include_str!("postgres/payments.sql"),
     };
 
-    fn calls<DB: Sql>() -> Router<Barrier<DB>> {
+    fn calls<DB: Guarded>() -> Router<DB::Barrier> {
         Router::new().route("/capture", post(capture::<DB>))
     }
 }
 
-async fn capture<DB: Sql>(
-    State(barrier): State<Barrier<DB>>,
+async fn capture<DB: Guarded>(
+    State(barrier): State<DB::Barrier>,
     call: SagaCall<Order>,
 ) -> Result<Answer, Problem> {
     let redemption: Redemption = call.output(REDEEM_COUPON)?;
     let cents = call.input.amount_cents.saturating_sub(redemption.discount_cents);
-    Ok(barrier.act(&call.identity(), async move |tx| charge::<DB>(tx, &call, cents).await).await?)
+    Ok(DB::act(&barrier, &call.identity(), async move |tx| charge::<DB>(tx, &call, cents).await)
+        .await?)
 }
 
 async fn charge<DB: Sql>(
-    tx: &mut DB::Connection,
+    tx: &mut DB::Tx,
     call: &SagaCall<Order>,
     captured_cents: u32,
 ) -> Result<Payment, Refusal> {

@@ -6,10 +6,11 @@
 use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
-use saga_participant::{Answer, Barrier, BarrierError, Refusal, SagaCall};
+use saga_participant::{Answer, BarrierError, Refusal, SagaCall};
 use serde::{Deserialize, Serialize};
 
 use crate::books::{self, Title};
+use crate::guard::Guarded;
 use crate::order::Order;
 use crate::participant::Participant;
 use crate::sql::{Schema, Sql};
@@ -36,33 +37,29 @@ impl Participant for Points {
         postgres: include_str!("postgres/points.sql"),
     };
 
-    fn calls<DB: Sql>() -> Router<Barrier<DB>> {
+    fn calls<DB: Guarded>() -> Router<DB::Barrier> {
         Router::new().route("/freeze", post(freeze::<DB>)).route("/unfreeze", post(unfreeze::<DB>))
     }
 }
 
-async fn freeze<DB: Sql>(
-    State(barrier): State<Barrier<DB>>,
+async fn freeze<DB: Guarded>(
+    State(barrier): State<DB::Barrier>,
     call: SagaCall<Order>,
 ) -> Result<Answer, BarrierError> {
-    barrier.act(&call.identity(), async move |tx| set_aside::<DB>(tx, &call).await).await
+    DB::act(&barrier, &call.identity(), async move |tx| set_aside::<DB>(tx, &call).await).await
 }
 
-async fn unfreeze<DB: Sql>(
-    State(barrier): State<Barrier<DB>>,
+async fn unfreeze<DB: Guarded>(
+    State(barrier): State<DB::Barrier>,
     call: SagaCall<Order>,
 ) -> Result<Answer, BarrierError> {
-    barrier
-        .compensate(&call.identity(), async move |tx, frozen: Freeze| {
-            set_free::<DB>(tx, &call, &frozen).await
-        })
-        .await
+    DB::compensate(&barrier, &call.identity(), async move |tx, frozen: Freeze| {
+        set_free::<DB>(tx, &call, &frozen).await
+    })
+    .await
 }
 
-async fn set_aside<DB: Sql>(
-    tx: &mut DB::Connection,
-    call: &SagaCall<Order>,
-) -> Result<Freeze, Refusal> {
+async fn set_aside<DB: Sql>(tx: &mut DB::Tx, call: &SagaCall<Order>) -> Result<Freeze, Refusal> {
     let Order { customer, points, .. } = call.input.clone();
     match books::balance::<DB>(tx, &customer).await? {
         None => return Err(Refusal::rejected(format!("there is no customer `{customer}`"))),
@@ -85,7 +82,7 @@ async fn set_aside<DB: Sql>(
 }
 
 async fn set_free<DB: Sql>(
-    tx: &mut DB::Connection,
+    tx: &mut DB::Tx,
     call: &SagaCall<Order>,
     frozen: &Freeze,
 ) -> Result<(), Refusal> {

@@ -1,12 +1,16 @@
 //! SQL for either database: business code is written once, in the words that both understand.
 //!
-//! A service that knows its database needs nothing of this: it writes `sqlx::query(..)` with the
-//! connection that the barrier hands it.
+//! A service that knows its database needs nothing of this: it writes `sqlx::query(..)`, or with
+//! rusqlite `db.execute(..)`, with the connection that the barrier hands it.
 
-use saga_participant::GuardRows;
+mod grouped;
+
+use saga_participant::{GuardRows, Refusal};
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{FromRow, PgConnection, Postgres, Sqlite, SqliteConnection};
+use sqlx::{Database, FromRow, PgConnection, Postgres, Sqlite, SqliteConnection};
+
+pub use grouped::Grouped;
 
 /// The tables of a service, in the words of each database. Creating them again changes nothing.
 #[derive(Debug, Clone, Copy)]
@@ -50,19 +54,90 @@ impl From<u32> for Value<'_> {
     }
 }
 
-/// What is read from either database: a tuple of `i64`, `String` and options of them.
+/// What is read from a database, whatever reads it: a tuple of `i64`, `String` and options of them.
 pub trait Record:
-    for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin
+    for<'r> FromRow<'r, SqliteRow>
+    + for<'r> FromRow<'r, PgRow>
+    + for<'r> TryFrom<&'r rusqlite::Row<'r>, Error = rusqlite::Error>
+    + Send
+    + Unpin
 {
 }
 
 impl<R> Record for R where
-    R: for<'r> FromRow<'r, SqliteRow> + for<'r> FromRow<'r, PgRow> + Send + Unpin
+    R: for<'r> FromRow<'r, SqliteRow>
+        + for<'r> FromRow<'r, PgRow>
+        + for<'r> TryFrom<&'r rusqlite::Row<'r>, Error = rusqlite::Error>
+        + Send
+        + Unpin
 {
 }
 
-/// A database that the services can run on.
-pub trait Sql: GuardRows {
+/// What went wrong in a database.
+#[derive(Debug, thiserror::Error)]
+pub enum SqlError {
+    /// A statement that has to find a row found none.
+    #[error("there is no such row")]
+    NoRow,
+    /// What sqlx says. The barrier looks for it to tell whether another try may help.
+    #[error("{0}")]
+    Sqlx(#[from] sqlx::Error),
+    /// What rusqlite says.
+    #[error("{0}")]
+    Rusqlite(#[from] rusqlite::Error),
+}
+
+impl From<SqlError> for Refusal {
+    fn from(error: SqlError) -> Self {
+        Refusal::failed(error)
+    }
+}
+
+/// A way to run statements: [`Postgres`] and [`Sqlite`] through sqlx, [`Grouped`] through rusqlite.
+pub trait Sql: Send + Sync + 'static {
+    /// The connection that business code is handed, inside its transaction.
+    type Tx: Send;
+
+    /// Runs a statement and returns how many rows it changed.
+    fn execute(
+        tx: &mut Self::Tx,
+        statement: &'static str,
+        values: &[Value<'_>],
+    ) -> impl Future<Output = Result<u64, SqlError>> + Send;
+
+    /// Runs a statement and returns its rows.
+    fn fetch<R: Record>(
+        tx: &mut Self::Tx,
+        statement: &'static str,
+        values: &[Value<'_>],
+    ) -> impl Future<Output = Result<Vec<R>, SqlError>> + Send;
+
+    /// Runs a statement and returns its first row, if it has one.
+    fn fetch_optional<R: Record>(
+        tx: &mut Self::Tx,
+        statement: &'static str,
+        values: &[Value<'_>],
+    ) -> impl Future<Output = Result<Option<R>, SqlError>> + Send {
+        let rows = Self::fetch(tx, statement, values);
+        async move { Ok(rows.await?.into_iter().next()) }
+    }
+
+    /// Runs a statement and returns its first row.
+    ///
+    /// # Errors
+    /// [`SqlError::NoRow`] when there is none.
+    fn fetch_one<R: Record>(
+        tx: &mut Self::Tx,
+        statement: &'static str,
+        values: &[Value<'_>],
+    ) -> impl Future<Output = Result<R, SqlError>> + Send {
+        let row = Self::fetch_optional(tx, statement, values);
+        async move { row.await?.ok_or(SqlError::NoRow) }
+    }
+}
+
+/// A database that a service is set up in and whose books are read, through a pool.
+pub trait Home: GuardRows + Sql<Tx = <Self as Database>::Connection> {
     /// Begins a transaction that creates tables.
     const BEGIN: &'static str;
     /// Begins a transaction that reads the database as of one instant.
@@ -73,46 +148,9 @@ pub trait Sql: GuardRows {
 
     /// Runs statements without values.
     fn run(
-        db: &mut Self::Connection,
+        db: &mut Self::Tx,
         statements: &'static str,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
-
-    /// Runs a statement and returns how many rows it changed.
-    fn execute(
-        db: &mut Self::Connection,
-        statement: &'static str,
-        values: &[Value<'_>],
-    ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
-
-    /// Runs a statement and returns its rows.
-    fn fetch<R: Record>(
-        db: &mut Self::Connection,
-        statement: &'static str,
-        values: &[Value<'_>],
-    ) -> impl Future<Output = Result<Vec<R>, sqlx::Error>> + Send;
-
-    /// Runs a statement and returns its first row, if it has one.
-    fn fetch_optional<R: Record>(
-        db: &mut Self::Connection,
-        statement: &'static str,
-        values: &[Value<'_>],
-    ) -> impl Future<Output = Result<Option<R>, sqlx::Error>> + Send {
-        let rows = Self::fetch(db, statement, values);
-        async move { Ok(rows.await?.into_iter().next()) }
-    }
-
-    /// Runs a statement and returns its first row.
-    ///
-    /// # Errors
-    /// [`sqlx::Error::RowNotFound`] when there is none.
-    fn fetch_one<R: Record>(
-        db: &mut Self::Connection,
-        statement: &'static str,
-        values: &[Value<'_>],
-    ) -> impl Future<Output = Result<R, sqlx::Error>> + Send {
-        let row = Self::fetch_optional(db, statement, values);
-        async move { row.await?.ok_or(sqlx::Error::RowNotFound) }
-    }
 }
 
 /// Gives the values to a query; a macro because the two kinds of query have nothing in common.
@@ -132,15 +170,13 @@ macro_rules! bind {
 /// What is the same but for the types.
 macro_rules! statements {
     ($connection:ty) => {
-        async fn run(db: &mut $connection, statements: &'static str) -> Result<(), sqlx::Error> {
-            sqlx::raw_sql(statements).execute(db).await.map(drop)
-        }
+        type Tx = $connection;
 
         async fn execute(
             db: &mut $connection,
             statement: &'static str,
             values: &[Value<'_>],
-        ) -> Result<u64, sqlx::Error> {
+        ) -> Result<u64, SqlError> {
             Ok(bind!(sqlx::query(statement), values).execute(db).await?.rows_affected())
         }
 
@@ -148,13 +184,21 @@ macro_rules! statements {
             db: &mut $connection,
             statement: &'static str,
             values: &[Value<'_>],
-        ) -> Result<Vec<R>, sqlx::Error> {
-            bind!(sqlx::query_as(statement), values).fetch_all(db).await
+        ) -> Result<Vec<R>, SqlError> {
+            Ok(bind!(sqlx::query_as(statement), values).fetch_all(db).await?)
         }
     };
 }
 
 impl Sql for Sqlite {
+    statements!(SqliteConnection);
+}
+
+impl Sql for Postgres {
+    statements!(PgConnection);
+}
+
+impl Home for Sqlite {
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
     const BEGIN_SNAPSHOT: &'static str = "BEGIN";
 
@@ -162,10 +206,12 @@ impl Sql for Sqlite {
         schema.sqlite
     }
 
-    statements!(SqliteConnection);
+    async fn run(db: &mut SqliteConnection, statements: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(statements).execute(db).await.map(drop)
+    }
 }
 
-impl Sql for Postgres {
+impl Home for Postgres {
     const BEGIN: &'static str = "BEGIN";
     const BEGIN_SNAPSHOT: &'static str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 
@@ -173,5 +219,7 @@ impl Sql for Postgres {
         schema.postgres
     }
 
-    statements!(PgConnection);
+    async fn run(db: &mut PgConnection, statements: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(statements).execute(db).await.map(drop)
+    }
 }

@@ -3,7 +3,7 @@
 use saga_examples::books::{self, Books, Title};
 use saga_examples::database::Database;
 use saga_examples::participant;
-use saga_examples::sql::Schema;
+use saga_examples::sql::{Schema, SqlError};
 use saga_participant::{CallIdentity, Op};
 use sqlx::Pool;
 
@@ -88,6 +88,6 @@ async fn an_unknown_account_is_an_error_and_no_movement<DB: Kind>() {
     let mut connection = pool.acquire().await.unwrap();
     let unknown =
         books::post::<DB>(&mut connection, &identity("a", Op::Action), "nothing", 1).await;
-    assert!(matches!(unknown, Err(sqlx::Error::RowNotFound)));
+    assert!(matches!(unknown, Err(SqlError::NoRow)));
     assert_eq!(read(&pool).await.movements, []);
 }

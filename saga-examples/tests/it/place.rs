@@ -1,7 +1,7 @@
 //! Where the services of a test have their databases, and tests that run on either kind.
 
 use saga_examples::database::{Address, Database};
-use saga_examples::sql::Sql;
+use saga_examples::sql::Home;
 use sqlx::{Pool, Postgres, Sqlite};
 use tempfile::TempDir;
 
@@ -19,7 +19,7 @@ impl Place {
 }
 
 /// A kind of database that services are tested on.
-pub(crate) trait Kind: Sql {
+pub(crate) trait Kind: Home {
     fn new_place() -> Place;
 
     /// The pool in a database of this kind.
