@@ -39,6 +39,9 @@ const DISTRIBUTED_LANES: (usize, usize) = (4, 16);
 /// Lanes for everything that is neither a start, an append nor a heartbeat.
 const LANES: usize = 4;
 
+/// Lanes of the heartbeat: a renewal that finds no answer on one is sent again on the other.
+const HEARTBEATS: usize = 2;
+
 /// Lanes that read the feed, so that readers who catch up keep nobody from anything else.
 const FEEDERS: usize = 2;
 
@@ -98,7 +101,7 @@ impl PostgresStore {
         let pinned = connector.pinned();
         Ok(Self {
             lanes: Lanes::start(LANES, &connector),
-            heartbeat: Lanes::start(1, &connector),
+            heartbeat: Lanes::start(HEARTBEATS, &connector),
             retention: Lanes::start(1, &pinned),
             feed: Lanes::start(FEEDERS, &connector.ordered()),
             starts: (0..starters)

@@ -4,12 +4,17 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use saga_core::WorkerId;
 use saga_core::store::Store;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::telemetry::Telemetry;
+
+/// Renewals that are waited for at a time.
+const RENEWALS_MAX: usize = 4;
 
 /// One lease of one worker: from enlisting until it is lost or handed back.
 #[derive(Debug)]
@@ -51,37 +56,45 @@ impl Tenure {
         *self.proven_until.lock().unwrap_or_else(PoisonError::into_inner) - self.ttl / 5
     }
 
-    /// The store prolonged the lease some time after `asked`, so it holds at least from then on.
+    /// The store prolonged the lease some time after `asked`, so it holds at least from then on. An
+    /// answer that comes after that of a later renewal takes nothing back.
     fn prove(&self, asked: Instant) {
-        *self.proven_until.lock().unwrap_or_else(PoisonError::into_inner) = asked + self.ttl;
+        let mut until = self.proven_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = (*until).max(asked + self.ttl);
     }
 
     /// Keeps the lease until it is lost; then fires [`Tenure::lost`] and returns.
+    ///
+    /// A renewal that is not answered in time costs no lease by itself: another one is sent after it,
+    /// which may find a connection that lives.
     pub(crate) async fn keep(&self, store: &dyn Store, telemetry: &Telemetry) {
-        let mut pause = self.ttl / 3;
+        let renew = |asked| async move { (asked, store.renew(self.worker, self.ttl).await) };
+        let mut renewals = FuturesUnordered::new();
+        let mut next_at = Instant::now() + self.ttl / 3;
         loop {
             tokio::select! {
                 biased;
                 () = sleep_until(self.deadline()) => break,
-                () = sleep(pause) => {}
-            }
-            let asked = Instant::now();
-            // The renewal itself runs on if it is not waited for; its outcome no longer matters then.
-            let renewed = tokio::select! {
-                biased;
-                () = sleep_until(self.deadline()) => break,
-                renewed = store.renew(self.worker, self.ttl) => renewed,
-            };
-            match renewed {
-                Ok(true) => {
-                    self.prove(asked);
-                    pause = self.ttl / 3;
-                }
-                Ok(false) => break,
-                Err(error) => {
-                    telemetry.lease_failed("renew");
-                    tracing::warn!(worker = %self.worker, %error, "cannot renew the lease, trying again");
-                    pause = self.ttl / 10;
+                Some((asked, renewed)) = renewals.next() => match renewed {
+                    Ok(true) => {
+                        self.prove(asked);
+                        next_at = next_at.max(asked + self.ttl / 3);
+                    }
+                    Ok(false) => break,
+                    Err(error) => {
+                        telemetry.lease_failed("renew");
+                        tracing::warn!(worker = %self.worker, %error, "cannot renew the lease, trying again");
+                        next_at = next_at.min(Instant::now() + self.ttl / 10);
+                    }
+                },
+                () = sleep_until(next_at) => {
+                    // A renewal runs on if it is not waited for; the oldest is the least of use.
+                    if renewals.len() == RENEWALS_MAX {
+                        renewals.clear();
+                    }
+                    let asked = Instant::now();
+                    renewals.push(renew(asked));
+                    next_at = asked + self.ttl / 6;
                 }
             }
         }

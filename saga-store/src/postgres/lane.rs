@@ -22,7 +22,7 @@ use super::failure::{Remedy, classify, remedy};
 const QUEUE_MAX: usize = 1_024;
 /// How long a statement may go unanswered before the connection counts as dead. Longer than the
 /// server's own limit, which ends statements that are merely slow.
-const ANSWER_MAX: Duration = Duration::from_secs(9);
+pub(super) const ANSWER_MAX: Duration = Duration::from_secs(9);
 /// How long a piece of work is tried again before its caller is told.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Longest pause between two tries.
@@ -42,6 +42,12 @@ pub(super) trait Work: Send + Sync + 'static {
 
     /// Runs the statements: one that changes something, or several that only read.
     async fn run(&self, db: &mut PgConnection) -> Result<Self::Outcome, Error>;
+
+    /// How long its statements may go unanswered before the connection counts as dead and the work
+    /// is tried on another.
+    fn answer_max(&self) -> Duration {
+        ANSWER_MAX
+    }
 
     /// Whether running it again is harmless after a run whose outcome is unknown.
     fn repeatable(&self) -> bool {
@@ -159,7 +165,7 @@ impl Session {
         };
         // A connection that does not answer is dropped with the future that waits for it: it is
         // never used again, so nothing half-read or half-written can matter.
-        match timeout(ANSWER_MAX, work.run(&mut db)).await {
+        match timeout(work.answer_max(), work.run(&mut db)).await {
             Ok(result) => {
                 self.db = Some(db);
                 result.map_err(Failed::Run)

@@ -9,7 +9,7 @@ use sqlx::Error;
 use sqlx::postgres::PgConnection;
 
 use super::PostgresStore;
-use super::lane::Work;
+use super::lane::{ANSWER_MAX, Work};
 use crate::row::{self, SagaColumns, WorkerColumns, integer, json, micros};
 
 /// A worker whose lease ran out this long ago is forgotten when another one enlists.
@@ -110,6 +110,11 @@ impl Work for Renew {
 
     fn what(&self) -> String {
         format!("renewing the lease of worker {}", self.worker)
+    }
+
+    /// In time for a try on another connection before the worker has to give its lease up.
+    fn answer_max(&self) -> Duration {
+        (self.ttl / 3).min(ANSWER_MAX)
     }
 
     async fn run(&self, db: &mut PgConnection) -> Result<bool, Error> {

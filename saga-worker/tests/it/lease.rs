@@ -35,6 +35,29 @@ async fn a_worker_cut_off_from_the_store_fires_its_tokens_before_others_may_take
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_renewal_that_is_never_answered_costs_a_healthy_worker_nothing() {
+    let world = World::new();
+    world.desk.first("slow", ACTION, Behave::Gate);
+    let step = world.desk.compensatable("slow").timeout(Duration::from_secs(1_000));
+    let definition = saga_core::Definition::new("long", [step]).unwrap();
+    let access = world.access();
+    let worker = world.builder_of(&access, definition).start().await.unwrap();
+    let before = world.memory.workers().await.unwrap()[0].card.id;
+    let started = worker.start("long", &()).await.unwrap();
+    world.desk.arrived("slow", ACTION, 1).await;
+    for lost in [1, 2] {
+        // Not answered before the lease has ended several times over.
+        access.fail("renew", lost, Fault::Slow(LEASE * 8));
+        sleep(LEASE * 2).await;
+    }
+    world.desk.open();
+    assert_eq!(verdict(&started).await, Verdict::Completed);
+    assert_eq!(world.desk.arrivals_of("slow", ACTION).len(), 1, "nobody took the saga over");
+    assert_eq!(world.memory.workers().await.unwrap()[0].card.id, before, "the same lease");
+    assert_eq!(access.faults()["renew"], 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_long_call_is_told_to_stop_when_the_lease_cannot_be_proven_any_more() {
     let world = World::new();
     world.desk.first("slow", ACTION, Behave::CleanUpWhenTold);
