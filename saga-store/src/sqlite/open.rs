@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use saga_core::store::StoreError;
 use sqlx::migrate::MigrateError;
@@ -147,7 +148,7 @@ impl SqliteOptions {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(&self.path, flags)?;
         db.busy_timeout(READ_WAIT_MAX)?;
-        db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        keep_plans(&db)?;
         Ok(db)
     }
 
@@ -158,7 +159,7 @@ impl SqliteOptions {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(&self.path, flags)?;
         db.busy_handler(Some(wait_for_lock))?;
-        db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        keep_plans(&db)?;
         db.pragma_update(None, "synchronous", "FULL")?;
         db.pragma_update(None, "cache_size", -CACHE_KIB)?;
         db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
@@ -240,6 +241,13 @@ impl SqliteOptions {
         db.close().await?;
         Ok(check_buckets(&self.path, buckets))
     }
+}
+
+/// Prepared statements stay prepared. Without the second setting SQLite plans a statement anew when a
+/// value is bound that its planner had looked at, which for a short one is most of its work.
+fn keep_plans(db: &Connection) -> rusqlite::Result<()> {
+    db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 impl<P: AsRef<Path>> From<P> for SqliteOptions {
