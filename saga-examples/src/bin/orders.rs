@@ -9,6 +9,9 @@ use saga_examples::participant::Participant as _;
 use saga_examples::service::{self, ServiceFlags};
 use saga_worker::Client;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Confirms orders and, with a saga database, takes them and starts a saga for each.
 #[derive(Debug, Parser)]
 struct Flags {

@@ -6,6 +6,9 @@ use clap::Parser;
 use saga_examples::participant::ParticipantFlags;
 use saga_examples::payments::Payments;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Captures the payments of orders.
 #[derive(Debug, Parser)]
 struct Flags {
