@@ -12,6 +12,9 @@ use super::PostgresStore;
 use super::lane::{ANSWER_MAX, Work};
 use crate::row::{self, SagaColumns, WorkerColumns, integer, json, micros};
 
+/// A renewal is given at least so long, however short the lease: a server may be busy.
+const RENEWAL_MIN: Duration = Duration::from_millis(500);
+
 /// A worker whose lease ran out this long ago is forgotten when another one enlists.
 const WORKER_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -114,7 +117,7 @@ impl Work for Renew {
 
     /// In time for a try on another connection before the worker has to give its lease up.
     fn answer_max(&self) -> Duration {
-        (self.ttl / 3).min(ANSWER_MAX)
+        (self.ttl / 3).clamp(RENEWAL_MIN, ANSWER_MAX)
     }
 
     async fn run(&self, db: &mut PgConnection) -> Result<bool, Error> {
