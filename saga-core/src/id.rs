@@ -32,6 +32,21 @@ impl SagaId {
         Bucket((self.0 & 0xfff) as u16)
     }
 
+    /// The milliseconds since 1970 in it: when the saga was started, as its starter's clock told it.
+    pub const fn unix_ms(self) -> u64 {
+        (self.0 >> 80) as u64
+    }
+
+    /// The smallest of all ids of this millisecond, to look for sagas before and after it.
+    pub const fn first_at(unix_ms: u64) -> Self {
+        Self((unix_ms as u128) << 80)
+    }
+
+    /// Whether it is a UUID of version 7, as every id is that was made here; a text may be another.
+    pub const fn is_version_7(self) -> bool {
+        (self.0 >> 76) & 0xf == 0x7 && (self.0 >> 62) & 0b11 == 0b10
+    }
+
     /// The 16 bytes as stores keep them.
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0.to_be_bytes()

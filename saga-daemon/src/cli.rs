@@ -116,7 +116,7 @@ async fn act(action: Action, definitions: Vec<Definition>) -> Result<ExitCode, S
         }
         Action::Keys { action } => keys::act(&action),
         Action::Openapi => {
-            println!("{:#}", openapi::document());
+            println!("{:#}", openapi::document(openapi::Keys::Asked));
             Ok(ExitCode::SUCCESS)
         }
         Action::Completions { shell } => {

@@ -1,6 +1,7 @@
 //! The OpenAPI document and the page for people, both made from the table of routes.
 
 mod page;
+mod parameters;
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use utoipa::OpenApi;
 use crate::body;
 use crate::problem::{Kind, MEDIA_TYPE, ProblemBody, TYPE_BASE};
 use crate::routes::table::ROUTES;
-use crate::routes::{Access, Answer, Body, Content, Parameter, Place, Route, Verb};
+use crate::routes::{Access, Answer, Body, Content, Route, Verb};
 
 pub(crate) use page::page;
 
@@ -40,8 +41,17 @@ pub(crate) use page::page;
 )))]
 struct Schemas;
 
+/// Whether those who call have to show a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keys {
+    /// They do.
+    Asked,
+    /// They need not: the daemon has no keys.
+    None,
+}
+
 /// The document as JSON.
-pub(crate) fn document() -> Value {
+pub(crate) fn document(keys: Keys) -> Value {
     let mut schemas = serde_json::to_value(Schemas::openapi()).unwrap_or_default();
     let mut components = schemas["components"].take();
     components["securitySchemes"] = json!({
@@ -58,7 +68,7 @@ pub(crate) fn document() -> Value {
             Verb::Get => "get",
             Verb::Post => "post",
         };
-        path[method] = operation(route);
+        path[method] = operation(route, keys);
     }
     json!({
         "openapi": "3.1.0",
@@ -72,22 +82,26 @@ pub(crate) fn document() -> Value {
     })
 }
 
-fn operation(route: &Route) -> Value {
+fn operation(route: &Route, keys: Keys) -> Value {
     let mut operation = json!({
         "operationId": route.operation,
         "summary": route.summary,
-        "parameters": route.parameters.iter().map(parameter).collect::<Vec<_>>(),
+        "parameters": route.parameters.iter().map(|parameter| parameters::parameter(route, parameter)).collect::<Vec<_>>(),
         "responses": responses(route),
     });
     if let Access::From(role) = route.access {
-        operation["security"] = json!([{ "key": [] }]);
+        operation["security"] = match keys {
+            Keys::Asked => json!([{ "key": [] }]),
+            Keys::None => json!([]),
+        };
         operation["x-role"] = json!(role.as_str());
     }
     let body = match route.body {
         None => return operation,
         Some(Body::Any(about)) => json!({
             "description": about,
-            "required": false,
+            // So that its media type is declared, which no page of another site can do.
+            "required": true,
             "content": { "application/json": { "schema": {} } },
         }),
         Some(Body::Schema(name)) => json!({
@@ -97,21 +111,6 @@ fn operation(route: &Route) -> Value {
     };
     operation["requestBody"] = body;
     operation
-}
-
-fn parameter(parameter: &Parameter) -> Value {
-    let place = match parameter.place {
-        Place::Path => "path",
-        Place::Query => "query",
-        Place::Header => "header",
-    };
-    json!({
-        "name": parameter.name,
-        "in": place,
-        "required": parameter.place == Place::Path,
-        "description": parameter.about,
-        "schema": { "type": "string" },
-    })
 }
 
 fn responses(route: &Route) -> Value {

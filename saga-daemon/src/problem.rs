@@ -54,6 +54,7 @@ kinds! {
     WrongMethod, METHOD_NOT_ALLOWED, "method-not-allowed", "The path knows other methods";
     TooSlow, REQUEST_TIMEOUT, "body-too-slow", "The body did not arrive in time";
     KeyConflict, CONFLICT, "key-conflict", "The idempotency key was used for another request";
+    IdTaken, CONFLICT, "saga-id-taken", "The saga id belongs to another start";
     Refused, CONFLICT, "command-refused", "The command makes no sense in the saga's state";
     CursorGone, GONE, "cursor-gone", "There is no going on from this cursor";
     Changed, PRECONDITION_FAILED, "precondition-failed", "The saga has moved on";
@@ -216,6 +217,8 @@ impl From<StartError> for Problem {
             StartError::Definition(_) => Self::new(Kind::DefinitionUnknown, detail),
             StartError::Input { .. } => Self::new(Kind::InvalidInput, detail),
             StartError::Conflict { id, .. } => Self::new(Kind::KeyConflict, detail).about(id),
+            StartError::IdTaken { id, .. } => Self::new(Kind::IdTaken, detail).about(id),
+            StartError::Id { id, expected } => Self::field("X-Saga-ID", &id.to_string(), &expected),
             StartError::Store(store) => store.into(),
             other => Self::new(Kind::Malformed, other.to_string()),
         }

@@ -145,7 +145,7 @@ impl Tags {
     }
 }
 
-/// Reads `500ms`, `30s`, `2m` or `1h`.
+/// Reads `500ms`, `30s`, `2m`, `1h` or `7d`.
 pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
@@ -155,6 +155,7 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return None,
     };
     Some(Duration::from_millis(number.checked_mul(ms)?))

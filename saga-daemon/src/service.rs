@@ -227,6 +227,11 @@ impl App {
         Ok(spec)
     }
 
+    /// Whether those who call have to show a key.
+    pub(crate) fn asks_for_keys(&self) -> bool {
+        !self.keys().is_empty()
+    }
+
     /// Who makes a request that shows this key.
     pub(crate) fn principal(&self, bearer: Option<&str>) -> Result<Principal, Problem> {
         let keys = self.0.keys.read().unwrap_or_else(PoisonError::into_inner);

@@ -232,12 +232,13 @@ fn malformed(status: StatusCode, detail: impl Into<String>) -> Problem {
 fn not_started(error: &StartError) -> Problem {
     let detail = error.to_string();
     match error {
-        StartError::Conflict { .. } => {
+        StartError::Conflict { .. } | StartError::IdTaken { .. } => {
             Problem::new(KEY_CONFLICT, "The key was used before", 409, detail)
         }
-        StartError::Input { .. } | StartError::Key(_) | StartError::Traceparent(_) => {
-            malformed(StatusCode::BAD_REQUEST, detail)
-        }
+        StartError::Input { .. }
+        | StartError::Key(_)
+        | StartError::Id { .. }
+        | StartError::Traceparent(_) => malformed(StatusCode::BAD_REQUEST, detail),
         StartError::Definition(_) | StartError::Store(_) => {
             Problem::new(problem::NOT_YET, "The order cannot be placed now", 503, detail)
         }

@@ -3,6 +3,7 @@
 mod command;
 mod follow;
 mod knowledge;
+mod search;
 mod start;
 
 use std::sync::{Arc, Weak};
@@ -15,6 +16,7 @@ use saga_core::{
 
 pub use command::CommandError;
 pub use follow::Settled;
+pub use search::{Found, Search};
 pub use start::{Start, StartError, Started};
 
 use crate::clock::SystemClock;

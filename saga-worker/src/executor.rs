@@ -25,7 +25,7 @@ use crate::breakers::Pass;
 use crate::lease::Tenure;
 use crate::runtime::{Driven, Runtime};
 
-pub(crate) use start::{new_saga, run_from_start, store_new};
+pub(crate) use start::{Identity, new_saga, run_from_start, store_new};
 pub(crate) use takeover::{decline, take_over};
 use telling::Telling;
 

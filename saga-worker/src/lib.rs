@@ -82,7 +82,7 @@ mod worker;
 
 pub use breakers::BreakerView;
 pub use client::{
-    Client, ClientError, CommandError, LogEntry, Settled, Start, StartError, Started,
+    Client, ClientError, CommandError, Found, LogEntry, Search, Settled, Start, StartError, Started,
 };
 pub use clock::SystemClock;
 #[cfg(feature = "http")]

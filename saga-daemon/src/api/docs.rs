@@ -2,18 +2,24 @@
 
 use std::sync::LazyLock;
 
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{Html, IntoResponse, Response};
 
-use crate::openapi;
+use crate::openapi::{self, Keys};
+use crate::service::App;
 
-static JSON: LazyLock<String> = LazyLock::new(|| {
-    serde_json::to_string_pretty(&openapi::document()).expect("it holds only text and numbers")
-});
+static WITH_KEYS: LazyLock<String> = LazyLock::new(|| json(Keys::Asked));
+static WITHOUT_KEYS: LazyLock<String> = LazyLock::new(|| json(Keys::None));
 static PAGE: LazyLock<String> = LazyLock::new(openapi::page);
 
-pub(crate) async fn openapi() -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], JSON.as_str()).into_response()
+fn json(keys: Keys) -> String {
+    serde_json::to_string_pretty(&openapi::document(keys)).expect("it holds only text and numbers")
+}
+
+pub(crate) async fn openapi(State(app): State<App>) -> Response {
+    let document = if app.asks_for_keys() { &WITH_KEYS } else { &WITHOUT_KEYS };
+    ([(header::CONTENT_TYPE, "application/json")], document.as_str()).into_response()
 }
 
 pub(crate) async fn docs() -> Response {

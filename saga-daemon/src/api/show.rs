@@ -8,8 +8,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 use saga_core::store::Query;
-use saga_core::{IdempotencyKey, SagaId, Status};
-use saga_worker::ClientError;
+use saga_core::{IdempotencyKey, SagaId, Status, Timestamp};
+use saga_worker::{ClientError, Found, Search};
 use tokio::time::timeout;
 
 use super::{entity_tag, saga_response, view};
@@ -55,24 +55,49 @@ async fn changed(app: &App, id: SagaId, tags: &Tags) {
 }
 
 pub(crate) async fn list(State(app): State<App>, call: Call) -> Result<Json<ListBody>, Problem> {
-    let limit = page(&call)?;
-    let key = call.parameter("key").map(|text| {
-        IdempotencyKey::new(text)
-            .map_err(|_| Problem::field("key", text, "1 to 255 bytes without control characters"))
-    });
-    let query = Query {
-        statuses: statuses(&call)?,
-        name: call.parameter("name").map(str::to_owned),
-        key: key.transpose()?,
-        before: call.parsed("before", "the id of a saga: the `next` of the page before")?,
-        limit,
-    };
-    let rows = app.client().find(&query).await?;
-    let next = rows.last().map(|row| row.id).filter(|_| rows.len() == query.page() as usize);
+    let search = search(&call)?;
+    let Found { rows, next } = app.client().search(&search).await?;
     let counts = app.client().counts().await?;
     let counts = counts.into_iter().map(|(status, n)| (status.as_str().to_owned(), n)).collect();
     let sagas = rows.into_iter().map(SummaryBody::from).collect();
     Ok(Json(ListBody { sagas, counts, next }))
+}
+
+/// What the parameters of a list ask for.
+pub(crate) fn search(call: &Call) -> Result<Search, Problem> {
+    let key = |name: &str| {
+        let checked = call.parameter(name).map(|text| {
+            let expected = "1 to 255 bytes without control characters";
+            IdempotencyKey::new(text).map_err(|_| Problem::field(name, text, expected))
+        });
+        checked.transpose()
+    };
+    let time = |name: &str| -> Result<Option<Timestamp>, Problem> {
+        let micros = call.parsed(name, "a time in microseconds since 1970")?;
+        Ok(micros.map(|micros: i64| Timestamp::from_micros(micros)))
+    };
+    let text = |name: &str| {
+        let text = call.parameter(name).map(str::to_owned);
+        match text.as_ref().is_some_and(String::is_empty) {
+            true => Err(Problem::field(name, "", "at least one character")),
+            false => Ok(text),
+        }
+    };
+    Ok(Search {
+        query: Query {
+            statuses: statuses(call)?,
+            name: call.parameter("name").map(str::to_owned),
+            key: key("key")?,
+            before: call.parsed("before", "the id of a saga: the `next` of the page before")?,
+            limit: page(call)?,
+        },
+        version: call.parsed("version", "a version of a definition, from 1 on")?,
+        step: text("step")?,
+        key_prefix: key("key_prefix")?.map(|key| key.as_str().to_owned()),
+        text: text("text")?,
+        started_after: time("started_after")?,
+        started_before: time("started_before")?,
+    })
 }
 
 pub(crate) async fn log(State(app): State<App>, call: Call) -> Result<Json<LogBody>, Problem> {

@@ -13,11 +13,6 @@ use crate::service::App;
 
 pub(crate) async fn start(State(app): State<App>, call: Call) -> Result<Response, Problem> {
     let wait = call.wait()?;
-    // Known elsewhere, and it would be wrong to pass it over in silence.
-    if let Some(value) = call.header("X-Saga-ID")? {
-        let expected = "no such header: the daemon gives the id; name a start by Idempotency-Key";
-        return Err(Problem::field("X-Saga-ID", value, expected));
-    }
     let input = match call.body.as_str() {
         "" => Payload::null(),
         json => Payload::from_json(json)
@@ -26,6 +21,11 @@ pub(crate) async fn start(State(app): State<App>, call: Call) -> Result<Response
     let mut start = app.client().start(call.part("id"), &input);
     if let Some(key) = call.header("Idempotency-Key")? {
         start = start.key(key);
+    }
+    if let Some(text) = call.header("X-Saga-ID")? {
+        let expected = "a UUID like 0192d3a4-5b6c-7d8e-9fa0-b1c2d3e4f000";
+        let id = text.parse().map_err(|_| Problem::field("X-Saga-ID", text, expected))?;
+        start = start.id(id);
     }
     if let Some(text) = call.header("X-Saga-Version")? {
         let version = text.parse().ok().filter(|version| *version > 0);

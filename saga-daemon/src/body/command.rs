@@ -12,6 +12,7 @@ use super::SagaBody;
 #[schema(as = Command)]
 pub struct CommandBody {
     /// Why: 1 to 1024 bytes, kept in the log.
+    #[schema(min_length = 1, max_length = 1024)]
     pub reason: String,
     /// Who asks, in their own words. Whose API key it is, is kept beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

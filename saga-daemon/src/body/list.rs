@@ -67,7 +67,7 @@ pub struct ListBody {
     pub sagas: Vec<SummaryBody>,
     /// How many sagas of the whole store stand where, every status listed.
     pub counts: BTreeMap<String, u64>,
-    /// The `before` of the next page, if this one is full.
+    /// The `before` of the next page, unless this is the last.
     #[schema(value_type = Option<String>)]
     pub next: Option<SagaId>,
 }

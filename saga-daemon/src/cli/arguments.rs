@@ -174,6 +174,12 @@ pub(super) struct Start {
     /// Idempotency key: repeating the start with it gives the same saga.
     #[arg(long)]
     pub(super) key: Option<String>,
+    /// Id of the saga instead of one made by the daemon: a UUID of version 7 that ends in 000.
+    #[arg(long)]
+    pub(super) id: Option<String>,
+    /// Version of the definition instead of the newest.
+    #[arg(long)]
+    pub(super) version: Option<u32>,
     /// Wait so long for the verdict, such as 30s.
     #[arg(long, value_name = "DURATION")]
     pub(super) wait: Option<String>,
@@ -219,9 +225,27 @@ pub(super) struct List {
     /// Only this definition.
     #[arg(long)]
     pub(super) name: Option<String>,
+    /// Only this version of the definition.
+    #[arg(long)]
+    pub(super) version: Option<u32>,
+    /// Only sagas that wait at this step, or are stuck there.
+    #[arg(long)]
+    pub(super) step: Option<String>,
     /// Only this idempotency key.
     #[arg(long)]
     pub(super) key: Option<String>,
+    /// Only idempotency keys that begin like this.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) key_prefix: Option<String>,
+    /// Only with this text in id, definition, key or the reason why they wait, whatever the case.
+    #[arg(long)]
+    pub(super) text: Option<String>,
+    /// Only sagas started within this time, such as 2h.
+    #[arg(long, value_name = "DURATION")]
+    pub(super) since: Option<String>,
+    /// Only sagas started longer ago than this, such as 15m.
+    #[arg(long, value_name = "DURATION")]
+    pub(super) until: Option<String>,
     /// Only those before this saga.
     #[arg(long, value_name = "ID")]
     pub(super) before: Option<String>,

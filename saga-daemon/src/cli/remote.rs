@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use reqwest::{Certificate, Identity, Method, RequestBuilder, StatusCode, Url};
 use serde::Serialize;
@@ -16,6 +16,7 @@ use crate::body::{
     BreakersBody, CommandBody, CommandResultBody, ListBody, LogBody, SagaBody, WorkersBody,
 };
 use crate::problem::ProblemBody;
+use crate::request::parse_duration;
 
 /// Longer than any wait that the API allows.
 const ANSWER_WITHIN: Duration = Duration::from_secs(90);
@@ -136,6 +137,12 @@ pub(super) async fn start(start: &Start) -> Result<ExitCode, Stop> {
     if let Some(key) = &start.key {
         request = request.header("Idempotency-Key", key);
     }
+    if let Some(id) = &start.id {
+        request = request.header("X-Saga-ID", id);
+    }
+    if let Some(version) = start.version {
+        request = request.header("X-Saga-Version", version);
+    }
     if let Some(wait) = &start.wait {
         request = request.query(&[("wait", wait)]);
     }
@@ -172,10 +179,18 @@ fn saga(remote: &Remote, view: SagaBody, waited: bool) -> Result<ExitCode, Stop>
 
 pub(super) async fn list(list: &List) -> Result<ExitCode, Stop> {
     let limit = list.limit.map(|limit| limit.to_string());
+    let version = list.version.map(|version| version.to_string());
+    let (since, until) = (ago("--since", &list.since)?, ago("--until", &list.until)?);
     let filters = [
         ("status", &list.status),
         ("name", &list.name),
+        ("version", &version),
+        ("step", &list.step),
         ("key", &list.key),
+        ("key_prefix", &list.key_prefix),
+        ("text", &list.text),
+        ("started_after", &since),
+        ("started_before", &until),
         ("before", &list.before),
         ("limit", &limit),
     ];
@@ -184,6 +199,16 @@ pub(super) async fn list(list: &List) -> Result<ExitCode, Stop> {
     let request = request(&list.remote, Method::GET, &["v1", "sagas"])?.query(&filters);
     print(&list.remote, &body::<ListBody>(request).await?, show::list)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The time that was a duration ago, in microseconds.
+fn ago(flag: &str, text: &Option<String>) -> Result<Option<String>, Stop> {
+    let Some(text) = text else { return Ok(None) };
+    let ago = parse_duration(text).and_then(|ago| SystemTime::now().checked_sub(ago));
+    let since = ago.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let usage =
+        || Stop::failed(format!("{flag} is {text:?}: expected a duration such as 15m or 2h"));
+    Ok(Some(since.ok_or_else(usage)?.as_micros().to_string()))
 }
 
 pub(super) async fn workers(remote: &Remote) -> Result<ExitCode, Stop> {

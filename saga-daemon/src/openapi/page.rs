@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::document;
+use super::{Keys, document};
 
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;\
 color:#1b1f24;background:#fff}h2{margin-top:2.5rem;font-size:1.1rem;border-top:1px solid #d0d7de;padding-top:1rem}\
@@ -20,7 +20,7 @@ curl --json '{\"reason\": \"the participant is mended\"}' http://127.0.0.1:7878/
 
 /// The page.
 pub(crate) fn page() -> String {
-    let document = document();
+    let document = document(Keys::Asked);
     let mut page = format!(
         "<!doctype html><html lang=en><meta charset=utf-8><title>Saga API</title>\
          <meta name=viewport content=\"width=device-width\"><style>{STYLE}</style><h1>Saga API {}</h1><p>{}</p>\

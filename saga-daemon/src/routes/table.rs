@@ -163,6 +163,10 @@ pub(crate) const ROUTES: &[Route] = &[
                 "1 to 255 bytes: the same key and input give the same saga, whatever raced; another input is a conflict.",
             ),
             header(
+                "X-Saga-ID",
+                "The saga's id, chosen by the client: a UUID of version 7. Its last three digits are its bucket: 000 fits every store unless there is a key too, whose bucket it has to be then. The same id and input give the same saga.",
+            ),
+            header(
                 "X-Saga-Version",
                 "The version of the definition to start on, instead of the newest. A repeated start finds its saga whatever version it names.",
             ),
@@ -177,6 +181,7 @@ pub(crate) const ROUTES: &[Route] = &[
         problems: &[
             Kind::DefinitionUnknown,
             Kind::KeyConflict,
+            Kind::IdTaken,
             Kind::InvalidInput,
             Kind::SagaNotFound,
             Kind::Unreadable,
@@ -188,7 +193,25 @@ pub(crate) const ROUTES: &[Route] = &[
         parameters: &[
             query("status", "Only these statuses, separated by commas."),
             query("name", "Only this definition."),
+            query("version", "Only this version of it."),
+            query(
+                "step",
+                "Only sagas that wait at this step: for an answer, a retry or a breaker, or stuck there. One that a worker is busy with this very moment says no step.",
+            ),
             query("key", "Only this idempotency key."),
+            query("key_prefix", "Only idempotency keys that begin like this."),
+            query(
+                "text",
+                "Only sagas with this text in their id, definition, key or the reason why they wait, whatever the case.",
+            ),
+            query(
+                "started_after",
+                "Only sagas started at this time or later, in microseconds since 1970.",
+            ),
+            query(
+                "started_before",
+                "Only sagas started before this time, in microseconds since 1970.",
+            ),
             query("before", "The page after the one whose `next` this is."),
             LIMIT,
         ],
@@ -197,7 +220,7 @@ pub(crate) const ROUTES: &[Route] = &[
             VIEWER,
             "/v1/sagas",
             "list",
-            "Sagas, newest first, and how many there are of each status.",
+            "Sagas, newest first, and how many there are of each status. For `version`, `step`, `key_prefix`, `text` and times 10,000 sagas are looked at for a page, so it may be short and have a `next` all the same.",
             &[json(200, "SagaList", "A page.")],
             || get(api::show::list),
         )

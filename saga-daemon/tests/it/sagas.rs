@@ -182,13 +182,89 @@ async fn a_caller_is_told_what_is_wrong_with_a_start() {
         ("traceparent", "00-nonsense".to_owned()),
         ("X-Saga-Version", "0".to_owned()),
         ("X-Saga-Version", "newest".to_owned()),
-        ("X-Saga-ID", "0192d3a4-5b6c-7d8e-9fa0-b1c2d3e4f5a6".to_owned()),
+        ("X-Saga-ID", "seventeen".to_owned()),
+        ("X-Saga-ID", id_at(0).replace("-7", "-4")),
+        ("X-Saga-ID", id_at(7_200_000)),
+        ("X-Saga-ID", format!("{}fff", &id_at(0)[..33])),
     ] {
         let request = world.api.request(Method::POST, "/v1/sagas/place-order");
         let refused = world.api.send(request.header(header, value).json(&order_json(1, ""))).await;
         assert_eq!(refused.problem(), "malformed-request", "{header}");
     }
     assert_eq!(world.api.get("/v1/sagas").await.body["sagas"], json!([]));
+}
+
+/// A saga id that somebody made so many milliseconds ago, in the bucket that every store has.
+fn id_at(ms_ago: u128) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let hex = format!("{:012x}7abc8def012345678000", now.as_millis() - ms_ago);
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32])
+}
+
+#[tokio::test]
+async fn a_client_that_chooses_the_id_starts_its_saga_once_and_nobody_elses() {
+    let world = World::new().await;
+    let id = id_at(0);
+    let start = |id: &str, order: u32, key: Option<&'static str>| {
+        let mut request = world.api.request(Method::POST, "/v1/sagas/place-order?wait=10s");
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
+        world.api.send(request.header("X-Saga-ID", id).json(&order_json(order, "visa")))
+    };
+    let first = start(&id, 17, None).await;
+    assert_eq!((first.status, first.text("/id")), (201, id.clone()));
+    assert_eq!(first.body["status"], "completed");
+    let again = start(&id, 17, None).await;
+    assert_eq!((again.status, &again.body), (200, &first.body));
+    let taken = start(&id, 18, None).await;
+    assert_eq!((taken.problem(), taken.text("/saga_id")), ("saga-id-taken".to_owned(), id.clone()));
+
+    // With a key, the id has to be in the bucket of the key, and the answer says which that is.
+    let elsewhere = start(&id, 1, Some("k")).await;
+    assert_eq!(
+        (elsewhere.problem().as_str(), elsewhere.text("/field")),
+        ("malformed-request", "X-Saga-ID".to_owned())
+    );
+    let expected = elsewhere.text("/expected");
+    let digits = expected.split(' ').find(|word| word.ends_with(',')).unwrap();
+    let keyed = format!("{}{}", &id[..33], digits.trim_end_matches(','));
+    let other = start(&keyed, 1, Some("k")).await;
+    assert_eq!((other.status, other.text("/id")), (201, keyed.clone()));
+    assert_eq!(start(&keyed, 1, Some("k")).await.status, 200);
+    let crossed = start(&keyed.replace("7abc", "7abd"), 1, Some("k")).await;
+    assert_eq!(crossed.problem(), "saga-id-taken");
+    assert!(crossed.text("/detail").contains(&keyed), "{}", crossed.raw);
+}
+
+#[tokio::test]
+async fn sagas_are_found_by_version_key_text_and_time() {
+    let world = World::new().await;
+    for (key, card) in [("red-1", "visa"), ("red-2", "declined"), ("blue-1", "visa")] {
+        let request = world.api.request(Method::POST, "/v1/sagas/place-order?wait=10s");
+        world.api.send(request.header("Idempotency-Key", key).json(&order_json(1, card))).await;
+    }
+    let keys = async |filter: &str| {
+        let page = world.api.get(&format!("/v1/sagas?{filter}")).await;
+        assert_eq!(page.status, 200, "{}", page.raw);
+        let sagas = page.body["sagas"].as_array().unwrap().clone();
+        let keys = sagas.iter().map(|saga| saga["key"].as_str().unwrap().to_owned());
+        (keys.collect::<Vec<_>>().join(" "), page)
+    };
+    assert_eq!(keys("version=1").await.0, "blue-1 red-2 red-1");
+    assert_eq!(keys("version=2").await.0, "");
+    assert_eq!(keys("key_prefix=red-").await.0, "red-2 red-1");
+    assert_eq!(keys("text=LUE").await.0, "blue-1");
+    assert_eq!(keys("text=red&status=compensated").await.0, "red-2");
+    assert_eq!(keys("step=reserve").await.0, "", "those that have ended wait at no step");
+    let (_, page) = keys("key_prefix=red-&limit=1").await;
+    let next = page.text("/next").to_owned();
+    assert_eq!(keys(&format!("key_prefix=red-&limit=1&before={next}")).await.0, "red-1");
+    let blue = keys("key=blue-1").await.1;
+    let at = blue.body["sagas"][0]["started_at"].as_i64().unwrap();
+    assert_eq!(keys(&format!("started_after={at}")).await.0, "blue-1");
+    assert_eq!(keys(&format!("started_before={at}")).await.0, "red-2 red-1");
+    assert_eq!(keys(&format!("started_after={}", at + 7_200_000_000)).await.0, "");
 }
 
 #[tokio::test]

@@ -13,7 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::Client;
-use crate::executor::{Executor, new_saga, run_from_start, store_new};
+use super::search::ID_TIME_SLACK;
+use crate::executor::{Executor, Identity, new_saga, run_from_start, store_new};
 use crate::lease::Tenure;
 use crate::registry::RegistryError;
 use crate::runtime::Runtime;
@@ -31,6 +32,7 @@ impl Client {
             version: None,
             input: Payload::encode(input),
             key: None,
+            id: None,
             traceparent: None,
         }
     }
@@ -45,6 +47,7 @@ pub struct Start {
     version: Option<u32>,
     input: Result<Payload, PayloadError>,
     key: Option<String>,
+    id: Option<SagaId>,
     traceparent: Option<String>,
 }
 
@@ -54,7 +57,8 @@ pub struct Started {
     pub(super) client: Client,
     /// Its identity.
     pub id: SagaId,
-    /// Whether this call created it; `false` when the key was used before with the same input.
+    /// Whether this call created it; `false` when the key, or the id, was used before with the same
+    /// input.
     pub created: bool,
     /// Set when the saga runs in this process.
     pub(super) watch: Option<Watch>,
@@ -92,6 +96,22 @@ pub enum StartError {
         key: IdempotencyKey,
         /// The saga that was started under it.
         id: SagaId,
+    },
+    /// The id asked for cannot be one of a saga here.
+    #[error("saga id {id} cannot be chosen: expected {expected}")]
+    Id {
+        /// The id.
+        id: SagaId,
+        /// What an id has to be.
+        expected: String,
+    },
+    /// The id asked for belongs to another start, or the key to a saga of another id.
+    #[error("saga id {id} is taken: {why}")]
+    IdTaken {
+        /// The id.
+        id: SagaId,
+        /// What stands in the way.
+        why: String,
     },
     /// The store could not do its work.
     #[error(transparent)]
@@ -137,6 +157,42 @@ impl Start {
         self
     }
 
+    /// The id of the saga, chosen by the caller instead of made here: a UUID of version 7, made within
+    /// an hour, whose last three hexadecimal digits are the bucket, which is below
+    /// [`SagaLog::buckets`] of the store and, where there is a key too, that of the key. An id that
+    /// ends in `000` fits every store.
+    ///
+    /// It makes the start idempotent as a key does: the same id with the same input is the same saga.
+    ///
+    /// [`SagaLog::buckets`]: saga_core::store::SagaLog::buckets
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use std::time::SystemTime;
+    /// # use saga_core::{Bucket, Definition, Failure, MemoryStore, SagaId, Step};
+    /// # use saga_worker::{SystemClock, Worker};
+    /// # async fn work() -> Result<(), Failure> { Ok(()) }
+    /// # let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+    /// # let pay = Definition::new("pay", [Step::pivot("capture-payment", work)])?;
+    /// # let worker = Worker::builder(store).register(pay).start().await?;
+    /// let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+    /// let random_bits = 0x2b7e_1516_28ae_d2a6;
+    /// let id = SagaId::new(now.as_millis() as u64, random_bits, Bucket::of("", 1)); // ends in 000
+    ///
+    /// let first = worker.start("pay", &17).id(id).await?;
+    /// assert_eq!((first.id, first.created), (id, true));
+    /// assert!(!worker.start("pay", &17).id(id).await?.created);
+    /// assert!(worker.start("pay", &18).id(id).await.is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn id(mut self, id: SagaId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
     /// The W3C trace context to continue.
     pub fn traceparent(mut self, traceparent: impl Into<String>) -> Self {
         self.traceparent = Some(traceparent.into());
@@ -152,12 +208,13 @@ impl Start {
     pub async fn prepare(self) -> Result<NewSaga, StartError> {
         let checked = self.check().await?;
         let now = checked.client.clock.now();
-        let (mut saga, events) = Saga::start(checked.id, checked.kind.spec(), now, checked.request);
+        let id = checked.id.saga();
+        let (mut saga, events) = Saga::start(id, checked.kind.spec(), now, checked.request);
         Ok(new_saga(&mut saga, now, &events, None))
     }
 
     async fn check(self) -> Result<Checked, StartError> {
-        let Self { client, name, version, input, key, traceparent } = self;
+        let Self { client, name, version, input, key, id: chosen, traceparent } = self;
         let wrong = |source| StartError::Input { name: name.clone(), source };
         let input =
             input.and_then(|input| input.within(client.payload_bytes_max)).map_err(wrong)?;
@@ -165,7 +222,10 @@ impl Start {
         if let Some(malformed) = traceparent.as_ref().filter(|text| !is_traceparent(text)) {
             return Err(StartError::Traceparent(malformed.chars().take(64).collect()));
         }
-        let id = client.new_id(key.as_ref());
+        let id = match chosen {
+            Some(id) => client.fits(id, key.as_ref()).await?,
+            None => client.new_id(key.as_ref()),
+        };
         let version = version.or_else(|| client.version_of(&name, key.as_ref(), id));
         let fitting = client.kind(&name, version).await.and_then(|kind| {
             kind.check_input(&input).map_err(wrong)?;
@@ -177,15 +237,22 @@ impl Start {
             }
             (fitting, _) => fitting?,
         };
+        let id = match chosen {
+            Some(_) => Identity::Chosen(id),
+            None => Identity::Made(id),
+        };
         Ok(Checked { client, name, kind, id, request: StartRequest { input, key, traceparent } })
     }
 
     async fn run(self) -> Result<Started, StartError> {
-        let Checked { client, name, kind, id, request } = self.check().await?;
-        let key = request.key.clone();
+        let Checked { client, name, kind, id: identity, request } = self.check().await?;
+        let (key, id) = (request.key.clone(), identity.saga());
         // Subscribed to before it exists, so that no news of it can be missed.
         let watch = client.runtime.upgrade().map(|_| client.watchers.watch(id));
-        let outcome = client.store_start(id, kind, request).await?;
+        let outcome = client.store_start(identity, kind, request).await?;
+        if let (Identity::Chosen(chosen), StartOutcome::Existing { .. }) = (identity, outcome) {
+            client.is_repeated(chosen, &name, key.as_ref(), outcome).await?;
+        }
         match (outcome, key) {
             (StartOutcome::Existing { id, same_input: false }, Some(key)) => {
                 Err(StartError::Conflict { name, key, id })
@@ -203,7 +270,7 @@ struct Checked {
     client: Client,
     name: String,
     kind: Kind,
-    id: SagaId,
+    id: Identity,
     request: StartRequest,
 }
 
@@ -278,26 +345,78 @@ impl Client {
         SagaId::new(unix_ms, entropy, bucket)
     }
 
+    /// A chosen id, if it can be one.
+    async fn fits(&self, id: SagaId, key: Option<&IdempotencyKey>) -> Result<SagaId, StartError> {
+        let buckets = self.store.buckets();
+        let now_ms = self.clock.now().as_micros().max(0).unsigned_abs() / 1_000;
+        let is_off = u128::from(id.unix_ms().abs_diff(now_ms)) > ID_TIME_SLACK.as_millis();
+        let expected = match key.map(|key| Bucket::of(key.as_str(), buckets)) {
+            _ if !id.is_version_7() => "a UUID of version 7".to_owned(),
+            Some(bucket) if bucket != id.bucket() => {
+                format!(
+                    "its last three digits to be {:03x}, the bucket of the key",
+                    bucket.number()
+                )
+            }
+            None if id.bucket().number() >= i32::from(buckets) => format!(
+                "its last three digits to be a bucket of this store, 000 to {:03x}",
+                buckets.saturating_sub(1)
+            ),
+            // One that is repeated was in time once.
+            _ if is_off && self.store.row(id).await?.is_none() => {
+                "one that was made within an hour, for lists are in the order of ids".to_owned()
+            }
+            _ => return Ok(id),
+        };
+        Err(StartError::Id { id, expected })
+    }
+
+    /// Whether what stands in the way of a start under a chosen id is this very start, made earlier.
+    async fn is_repeated(
+        &self,
+        chosen: SagaId,
+        name: &str,
+        key: Option<&IdempotencyKey>,
+        outcome: StartOutcome,
+    ) -> Result<(), StartError> {
+        let taken = |why| Err(StartError::IdTaken { id: chosen, why });
+        let StartOutcome::Existing { id, same_input } = outcome else { return Ok(()) };
+        if id != chosen {
+            return taken(format!("the idempotency key was used before, for saga {id}"));
+        }
+        let Some(row) = self.store.row(id).await? else { return Ok(()) };
+        if row.definition.name != name {
+            return taken(format!("it is a saga of {}", row.definition.name));
+        }
+        if key.is_some() && row.key.as_ref() != key {
+            return taken("it was started under another idempotency key".to_owned());
+        }
+        match same_input {
+            true => Ok(()),
+            false => taken("it was started with another input".to_owned()),
+        }
+    }
+
     /// Stores the first row. A worker at hand with room for it runs the saga from there, without
     /// a poll in between.
     async fn store_start(
         &self,
-        id: SagaId,
+        identity: Identity,
         kind: Kind,
         request: StartRequest,
     ) -> Result<StartOutcome, StoreError> {
-        let now = self.clock.now();
+        let (now, id) = (self.clock.now(), identity.saga());
         let (mut saga, events) = Saga::start(id, kind.spec(), now, request);
         let (Kind::Known(definition), Some(place)) = (kind, self.at_hand()) else {
             let new = new_saga(&mut saga, now, &events, None);
-            return store_new(self.store.as_ref(), new).await;
+            return store_new(self.store.as_ref(), new, identity).await;
         };
         let Place { runtime, tenure, permit, under_way } = place;
         let driven = runtime.drive(id);
         let executor = Executor::new(driven, tenure, definition, saga, 0);
         let (told, outcome) = oneshot::channel();
         // In a task of its own: a caller who stops waiting must not leave a stored saga undriven.
-        runtime.executors.spawn(run_from_start(executor, now, events, permit, told));
+        runtime.executors.spawn(run_from_start(executor, identity, (now, events), permit, told));
         drop(under_way);
         outcome.await.unwrap_or_else(|_| {
             Err(StoreError::Unavailable("the start was interrupted: its task died".to_owned()))

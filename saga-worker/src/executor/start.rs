@@ -1,7 +1,7 @@
 //! A saga started by its own worker: the first intents share the first log row.
 
 use saga_core::store::{NewSaga, StartOutcome, Store, StoreError};
-use saga_core::{Digest, Event, Saga, Timestamp, WorkerId};
+use saga_core::{Digest, Event, Saga, SagaId, Timestamp, WorkerId};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::persist::summary;
@@ -26,26 +26,48 @@ pub(crate) fn new_saga(
     }
 }
 
-/// Stores a new saga. An id is made for one start, so what exists under it was created by an
-/// earlier try of this very start, whose outcome the store itself did not learn.
-pub(crate) async fn store_new(store: &dyn Store, new: NewSaga) -> Result<StartOutcome, StoreError> {
-    let ours = new.id;
-    match store.start(new).await? {
-        StartOutcome::Existing { id, .. } if id == ours => Ok(StartOutcome::Created),
-        outcome => Ok(outcome),
+/// Where the id of a new saga comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Identity {
+    /// Made for this one start.
+    Made(SagaId),
+    /// Chosen by the caller, who may have used it before.
+    Chosen(SagaId),
+}
+
+impl Identity {
+    pub(crate) fn saga(self) -> SagaId {
+        match self {
+            Self::Made(id) | Self::Chosen(id) => id,
+        }
+    }
+}
+
+/// Stores a new saga. What exists under an id that was made for this start was created by an earlier
+/// try of this very start, whose outcome the store itself did not learn.
+pub(crate) async fn store_new(
+    store: &dyn Store,
+    new: NewSaga,
+    identity: Identity,
+) -> Result<StartOutcome, StoreError> {
+    match (store.start(new).await?, identity) {
+        (StartOutcome::Existing { id, .. }, Identity::Made(ours)) if id == ours => {
+            Ok(StartOutcome::Created)
+        }
+        (outcome, _) => Ok(outcome),
     }
 }
 
 /// Plans the first calls, stores the saga, tells the outcome, and drives the saga if it was new.
 pub(crate) async fn run_from_start(
     mut executor: Executor,
-    now: Timestamp,
-    mut events: Vec<Event>,
+    identity: Identity,
+    (now, mut events): (Timestamp, Vec<Event>),
     permit: OwnedSemaphorePermit,
     told: oneshot::Sender<Result<StartOutcome, StoreError>>,
 ) {
     let runtime = executor.runtime.clone();
-    let stored = executor.store_first(now, &mut events).await;
+    let stored = executor.store_first(identity, now, &mut events).await;
     // Whoever asked may have gone away; a saga that was stored is driven all the same.
     let tell = |outcome| drop(told.send(outcome));
     let (outcome, launches) = match stored {
@@ -58,19 +80,26 @@ pub(crate) async fn run_from_start(
         }
     };
     tell(Ok(outcome));
-    if outcome == StartOutcome::Created {
-        runtime.telemetry.started(&executor.saga);
-        executor.tell(now, &events);
-        let _permit = permit;
-        executor.launch(launches);
-        executor.run(Vec::new()).await;
+    if outcome != StartOutcome::Created {
+        if let Identity::Chosen(_) = identity {
+            // It may be of this very start: stored in our name at a try whose outcome was lost.
+            drop(executor);
+            runtime.look_for_strays();
+        }
+        return;
     }
+    runtime.telemetry.started(&executor.saga);
+    executor.tell(now, &events);
+    let _permit = permit;
+    executor.launch(launches);
+    executor.run(Vec::new()).await;
 }
 
 impl Executor {
     /// Stores the first row of the saga, with the intents of the calls it returns.
     async fn store_first(
         &mut self,
+        identity: Identity,
         now: Timestamp,
         events: &mut Vec<Event>,
     ) -> Result<(StartOutcome, Vec<Launch>), StoreError> {
@@ -80,7 +109,7 @@ impl Executor {
             .map_err(|error| StoreError::Corrupt(format!("a new saga is not a saga: {error}")))?;
         let owner = Some(self.tenure.worker);
         let new = new_saga(&mut self.saga, now, events, owner);
-        let outcome = store_new(self.runtime.store.as_ref(), new).await?;
+        let outcome = store_new(self.runtime.store.as_ref(), new, identity).await?;
         Ok((outcome, launches))
     }
 }
