@@ -8,6 +8,7 @@
 pub mod conformance;
 mod feed;
 mod memory;
+mod registers;
 
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub use feed::{Cursor, CursorError, Feed, FeedEdge, FeedEntry, FeedError, FeedPage};
 pub use memory::MemoryStore;
+pub use registers::{Register, Registers};
 
 use crate::command::{Command, Refusal};
 use crate::definition::{DefinitionRef, DefinitionSpec};
@@ -29,9 +31,9 @@ use crate::time::Timestamp;
 ///
 /// The future of a store method may be dropped at any time: the work it began
 /// is then either done completely or not at all, never in part.
-pub trait Store: SagaLog + Leases + Inbox + Definitions + Feed {}
+pub trait Store: SagaLog + Leases + Inbox + Definitions + Feed + Registers {}
 
-impl<T: SagaLog + Leases + Inbox + Definitions + Feed> Store for T {}
+impl<T: SagaLog + Leases + Inbox + Definitions + Feed + Registers> Store for T {}
 
 /// The saga log and the row of present state beside it.
 #[async_trait]

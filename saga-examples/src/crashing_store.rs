@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use saga_core::store::{
     Append, AppendError, Backlog, Claim, CommandAnswer, Cursor, Definitions, Feed, FeedEdge,
-    FeedError, FeedPage, Inbox, Leases, NewSaga, PublishError, Query, SagaLog, SagaRow,
-    StartOutcome, Store, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
+    FeedError, FeedPage, Inbox, Leases, NewSaga, PublishError, Query, Register, Registers, SagaLog,
+    SagaRow, StartOutcome, Store, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
 };
 use saga_core::{
     Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
@@ -261,6 +261,30 @@ impl Definitions for CrashingStore {
 
     async fn newest(&self, name: &str) -> Result<Option<DefinitionSpec>, StoreError> {
         self.inner.newest(name).await
+    }
+}
+
+#[async_trait]
+impl Registers for CrashingStore {
+    async fn register(&self, name: &str) -> Result<Option<Register>, StoreError> {
+        self.inner.register(name).await
+    }
+
+    async fn registers(&self, prefix: &str) -> Result<Vec<(String, Register)>, StoreError> {
+        self.inner.registers(prefix).await
+    }
+
+    async fn set_register(
+        &self,
+        name: &str,
+        expected: u64,
+        value: &str,
+    ) -> Result<bool, StoreError> {
+        self.inner.set_register(name, expected, value).await
+    }
+
+    async fn remove_register(&self, name: &str) -> Result<(), StoreError> {
+        self.inner.remove_register(name).await
     }
 }
 

@@ -10,6 +10,7 @@ mod inbox;
 mod lane;
 mod leases;
 mod listen;
+mod registers;
 mod retention;
 mod sagas;
 mod schema;

@@ -8,6 +8,7 @@ mod inbox;
 mod leases;
 mod open;
 mod read;
+mod registers;
 mod retention;
 mod sagas;
 mod schema;

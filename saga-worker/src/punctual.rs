@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use saga_core::store::{
     Append, AppendError, Backlog, Claim, CommandAnswer, Cursor, Definitions, Feed, FeedEdge,
-    FeedError, FeedPage, Inbox, Leases, NewSaga, PublishError, Query, SagaLog, SagaRow,
-    StartOutcome, Store, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
+    FeedError, FeedPage, Inbox, Leases, NewSaga, PublishError, Query, Register, Registers, SagaLog,
+    SagaRow, StartOutcome, Store, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
 };
 use saga_core::{
     Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
@@ -215,6 +215,30 @@ impl Definitions for Punctual {
 
     async fn newest(&self, name: &str) -> Result<Option<DefinitionSpec>, StoreError> {
         self.bound("newest", self.store.newest(name)).await
+    }
+}
+
+#[async_trait]
+impl Registers for Punctual {
+    async fn register(&self, name: &str) -> Result<Option<Register>, StoreError> {
+        self.bound("register", self.store.register(name)).await
+    }
+
+    async fn registers(&self, prefix: &str) -> Result<Vec<(String, Register)>, StoreError> {
+        self.bound("registers", self.store.registers(prefix)).await
+    }
+
+    async fn set_register(
+        &self,
+        name: &str,
+        expected: u64,
+        value: &str,
+    ) -> Result<bool, StoreError> {
+        self.bound("set_register", self.store.set_register(name, expected, value)).await
+    }
+
+    async fn remove_register(&self, name: &str) -> Result<(), StoreError> {
+        self.bound("remove_register", self.store.remove_register(name)).await
     }
 }
 

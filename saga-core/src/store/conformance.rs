@@ -37,6 +37,7 @@ mod dropped;
 mod feed;
 mod leases;
 mod queries;
+mod registers;
 mod retention;
 mod scene;
 mod starts;
@@ -194,6 +195,10 @@ macro_rules! __store_facts {
             queries::a_load_is_one_snapshot,
             queries::a_log_is_read_in_pages,
             queries::an_unknown_saga_is_nothing,
+            registers::a_register_is_set_only_by_who_knows_its_version,
+            registers::of_racing_setters_of_one_version_exactly_one_wins,
+            registers::registers_are_listed_by_the_beginning_of_their_names,
+            registers::a_removed_register_is_gone_and_begins_anew,
             definitions::a_published_definition_is_found_under_its_name_and_version,
             definitions::the_versions_of_a_definition_are_found_under_its_name,
             definitions::policies_of_a_published_version_are_brought_up_to_date,

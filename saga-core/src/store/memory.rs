@@ -1,6 +1,7 @@
 //! The reference store: everything in one locked value. The default in tests.
 
 mod feed;
+mod registers;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -11,8 +12,8 @@ use async_trait::async_trait;
 
 use super::{
     Append, AppendError, Backlog, Claim, CommandAnswer, Definitions, Inbox, Leases, NewSaga,
-    PublishError, Query, SagaLog, SagaRow, StartOutcome, StoreError, SubmitOutcome, WorkerCard,
-    WorkerRow,
+    PublishError, Query, Register, SagaLog, SagaRow, StartOutcome, StoreError, SubmitOutcome,
+    WorkerCard, WorkerRow,
 };
 use crate::command::Command;
 use crate::definition::DefinitionSpec;
@@ -39,6 +40,7 @@ struct State {
     workers: BTreeMap<WorkerId, (WorkerCard, Timestamp)>,
     definitions: BTreeMap<(String, u32), DefinitionSpec>,
     feed: feed::Order,
+    registers: BTreeMap<String, Register>,
 }
 
 struct Record {

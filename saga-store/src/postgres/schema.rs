@@ -19,7 +19,7 @@ use crate::migrations::{self, PendingMigration, Upgrade, refused};
 const TABLE: &str = "saga_migration";
 
 /// The newest schema this release knows.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 
 /// How long opening waits for a server that is not there yet.
 const OPEN_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -129,11 +129,13 @@ fn migrator() -> Migrator {
     let narrow_indexes = include_str!("../../migrations/postgres/0002_narrow_indexes.sql");
     let retention = include_str!("../../migrations/postgres/0003_retention.sql");
     let feed = include_str!("../../migrations/postgres/0004_feed.sql");
+    let registers = include_str!("../../migrations/postgres/0005_registers.sql");
     let mut migrator = Migrator::with_migrations(vec![
         simple(1, "saga_log", saga_log),
         simple(2, "narrow_indexes", narrow_indexes),
         simple(3, "retention", retention),
-        simple(VERSION, "feed", feed),
+        simple(4, "feed", feed),
+        simple(VERSION, "registers", registers),
     ]);
     // No session locks: behind a transaction pooler, and on databases spread over machines, they
     // do not hold.

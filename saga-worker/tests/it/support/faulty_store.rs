@@ -8,8 +8,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use saga_core::store::{
     Append, AppendError, Backlog, Claim, CommandAnswer, Cursor, Definitions, Feed, FeedEdge,
-    FeedError, FeedPage, Inbox, Leases, NewSaga, PublishError, Query, SagaLog, SagaRow,
-    StartOutcome, Store, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
+    FeedError, FeedPage, Inbox, Leases, NewSaga, PublishError, Query, Register, Registers, SagaLog,
+    SagaRow, StartOutcome, Store, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
 };
 use saga_core::{
     Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
@@ -326,6 +326,38 @@ impl Definitions for FaultyStore {
     async fn newest(&self, name: &str) -> Result<Option<DefinitionSpec>, StoreError> {
         let name = name.to_owned();
         self.through("newest", |inner| async move { inner.newest(&name).await }).await
+    }
+}
+
+#[async_trait]
+impl Registers for FaultyStore {
+    async fn register(&self, name: &str) -> Result<Option<Register>, StoreError> {
+        let name = name.to_owned();
+        self.through("register", |inner| async move { inner.register(&name).await }).await
+    }
+
+    async fn registers(&self, prefix: &str) -> Result<Vec<(String, Register)>, StoreError> {
+        let prefix = prefix.to_owned();
+        self.through("registers", |inner| async move { inner.registers(&prefix).await }).await
+    }
+
+    async fn set_register(
+        &self,
+        name: &str,
+        expected: u64,
+        value: &str,
+    ) -> Result<bool, StoreError> {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        let set = |inner: Arc<dyn Store>| async move {
+            inner.set_register(&name, expected, &value).await
+        };
+        self.through("set_register", set).await
+    }
+
+    async fn remove_register(&self, name: &str) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        let remove = |inner: Arc<dyn Store>| async move { inner.remove_register(&name).await };
+        self.through("remove_register", remove).await
     }
 }
 

@@ -1,0 +1,1 @@
+DELETE FROM saga_register WHERE bucket = ?1 AND name = ?2

@@ -1,0 +1,1 @@
+SELECT name, version, value FROM saga_register WHERE bucket = ?1 AND name >= ?2 AND name < ?3
