@@ -9,6 +9,7 @@ pub(crate) mod show;
 pub(crate) mod socket;
 pub(crate) mod start;
 pub(crate) mod ticket;
+pub(crate) mod webhooks;
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};

@@ -6,6 +6,7 @@ mod feed;
 mod list;
 mod log;
 mod saga;
+mod webhook;
 
 use saga_core::Status;
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
@@ -18,6 +19,7 @@ pub use feed::{BeatBody, EnvelopeBody, TicketBody};
 pub use list::{ListBody, SummaryBody};
 pub use log::{EventBody, LogBody, TransitionBody};
 pub use saga::{SagaBody, StepBody};
+pub use webhook::{WebhookBody, WebhookCommandBody, WebhooksBody};
 
 fn words<const N: usize>(words: [&str; N]) -> Object {
     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words)).build()

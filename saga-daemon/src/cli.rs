@@ -12,6 +12,7 @@ mod show;
 mod signals;
 mod watch;
 mod ways_out;
+mod webhooks;
 
 use std::fmt;
 use std::process::ExitCode;
@@ -130,6 +131,7 @@ async fn act(action: Action, definitions: Vec<Definition>) -> Result<ExitCode, S
         Action::List(list) => remote::list(&list).await,
         Action::Workers(remote) => remote::workers(&remote).await,
         Action::Breakers(remote) => remote::breakers(&remote).await,
+        Action::Webhooks { action } => webhooks::act(&action).await,
         Action::Log { remote, id, after, limit } => remote::log(&remote, &id, after, limit).await,
         Action::Retry(command) => remote::command("retry", &command).await,
         Action::Skip { command, step, assumed } => remote::skip(&command, &step, &assumed).await,

@@ -4,6 +4,7 @@
 mod otlp;
 mod settings;
 mod standard;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -24,6 +25,7 @@ use crate::outbound::{AllowHosts, AllowedHost};
 use crate::request::parse_duration;
 use crate::service::Limits;
 use crate::tls::TlsFiles;
+use crate::webhooks::Webhooks;
 
 /// Variables of the environment that are no settings of `serve`.
 const OTHER_VARIABLES: [&str; 5] =
@@ -53,7 +55,7 @@ impl fmt::Display for Origin {
 
 /// Every setting with its value as text and its origin.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Values(BTreeMap<&'static str, (String, Origin)>);
+pub(crate) struct Values(BTreeMap<&'static str, (String, Origin)>, webhooks::Given);
 
 /// What `serve` runs by.
 #[derive(Clone, Debug)]
@@ -76,6 +78,7 @@ pub(crate) struct Config {
     pub(crate) log: LogConfig,
     pub(crate) otlp: OtlpConfig,
     pub(crate) stdin: WithStdin,
+    pub(crate) webhooks: Webhooks,
 }
 
 /// Whether the end of standard input is the end of the daemon.
@@ -177,6 +180,10 @@ impl Values {
                 return faults.0.push(format!("{} is not TOML: {error}", path.display()));
             }
         };
+        let mut table = table;
+        if let Some(given) = table.remove(webhooks::TABLE) {
+            self.1 = webhooks::Given { tables: Some(given), file: path.to_owned() };
+        }
         let mut found = Vec::new();
         flatten("", &table, &mut found);
         for (key, value) in found {
@@ -223,7 +230,9 @@ impl Values {
                 .fault("log.filter", &format!("a filter such as info,saga_worker=debug ({error})"));
         }
         let name = reader.text("worker.name");
+        let webhooks = reader.webhooks();
         let config = Config {
+            webhooks,
             store: reader.text("store"),
             store_is_default: self.0["store"].1 == Origin::Default,
             listen: reader.parsed("listen", "an address with a port, such as 127.0.0.1:7878"),

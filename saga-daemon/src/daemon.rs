@@ -12,6 +12,7 @@ use opentelemetry_sdk::error::OTelSdkError;
 use saga_core::{Definition, Store};
 use saga_worker::{BuildError, Client, DrainReport, RegistryError, Worker, WorkerBuilder};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,6 +21,7 @@ use crate::feed::{Feed, Tickets};
 use crate::metrics::Metrics;
 use crate::service::{App, Limits, Shared};
 use crate::tls::Tls;
+use crate::webhooks::{Webhooks, deliver_all};
 use crate::{routes, server};
 
 pub use handle::{ChangeError, DaemonHandle};
@@ -39,6 +41,7 @@ pub struct DaemonBuilder {
     limits: Limits,
     metrics: Option<Metrics>,
     tls: Option<Tls>,
+    webhooks: Webhooks,
 }
 
 /// Whether a daemon without keys may be reached from other machines.
@@ -94,6 +97,7 @@ impl Daemon {
             limits: Limits::default(),
             metrics: None,
             tls: None,
+            webhooks: Webhooks::default(),
         }
     }
 
@@ -118,6 +122,7 @@ impl Daemon {
         let Self { listener, app, tls } = self;
         let router = routes::router(app.clone());
         let closing = app.closing().clone();
+        let delivering = app.tasks().spawn(deliver_all(app.clone(), app.webhooks().subscribe()));
         let serving =
             server::serve(listener, router, app.limits(), tls.as_ref(), &closing, app.tasks());
         let draining = async {
@@ -131,7 +136,12 @@ impl Daemon {
             closing.cancel();
             report
         };
-        let served = async { tokio::join!(serving, draining).1 };
+        let served = async {
+            let report = tokio::join!(serving, draining).1;
+            // It ends with the streams, after its leases were handed back.
+            drop(delivering.await);
+            report
+        };
         tokio::select! {
             biased;
             report = served => report,
@@ -201,6 +211,12 @@ impl DaemonBuilder {
         self
     }
 
+    /// Whom to tell of verdicts and of sagas that are stuck. The store has to have a feed.
+    pub fn webhooks(mut self, webhooks: Webhooks) -> Self {
+        self.webhooks = webhooks;
+        self
+    }
+
     /// Starts the worker on a listener of its own choice. A daemon without definitions has no
     /// worker: it serves the API for the workers of other processes.
     ///
@@ -254,6 +270,7 @@ impl DaemonBuilder {
             origins: self.origins,
             feed: Feed::default(),
             tickets: Tickets::default(),
+            webhooks: watch::Sender::new(self.webhooks),
             tasks: TaskTracker::new(),
             ready: AtomicBool::new(true),
             closing: CancellationToken::new(),

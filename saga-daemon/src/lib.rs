@@ -24,8 +24,10 @@ mod routes;
 mod server;
 mod service;
 mod tls;
+mod webhooks;
 
 pub use daemon::{ChangeError, Daemon, DaemonBuilder, DaemonError, DaemonHandle};
 pub use metrics::Metrics;
 pub use service::Limits;
 pub use tls::{Tls, TlsError, TlsFiles};
+pub use webhooks::{Webhook, Webhooks};

@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use opentelemetry::metrics::{Histogram, Meter, MeterProvider as _};
+use opentelemetry::metrics::{Counter, Histogram, Meter, MeterProvider as _};
 use opentelemetry::{KeyValue, global};
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::metrics::{Aggregation, Instrument, SdkMeterProvider, Stream};
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use saga_store::OnCommit;
 use saga_worker::telemetry::{
-    COMMIT_DURATION, COMMIT_SIZE, Metric, OPERATION, REQUEST_DURATION, SIGNAL, STATUS,
-    TELEMETRY_DROPPED,
+    COMMIT_DURATION, COMMIT_SIZE, Metric, OPERATION, OUTCOME, REQUEST_DURATION, SIGNAL, STATUS,
+    TELEMETRY_DROPPED, WEBHOOK, WEBHOOK_DELIVERIES,
 };
 use tokio::time::{Instant, timeout_at};
 
@@ -44,6 +44,7 @@ struct Collected {
     registry: Registry,
     provider: SdkMeterProvider,
     requests: Histogram<f64>,
+    deliveries: Counter<u64>,
     /// How the store and the daemon looked last.
     seen: Arc<Mutex<Look>>,
     /// How often somebody is sent the metrics without asking.
@@ -80,8 +81,18 @@ impl Metrics {
         observe_lost(&meter, otlp.map(|otlp| otlp.lost().clone()).unwrap_or_default());
         let requests = meter.f64_histogram(REQUEST_DURATION.name).with_unit(REQUEST_DURATION.unit);
         let requests = requests.with_description(REQUEST_DURATION.about).build();
+        let deliveries = meter.u64_counter(WEBHOOK_DELIVERIES.name);
+        let deliveries = deliveries.with_unit(WEBHOOK_DELIVERIES.unit);
+        let deliveries = deliveries.with_description(WEBHOOK_DELIVERIES.about).build();
         let pushed_every = otlp.and_then(Otlp::interval);
-        Ok(Self(Arc::new(Collected { registry, provider, requests, seen, pushed_every })))
+        Ok(Self(Arc::new(Collected {
+            registry,
+            provider,
+            requests,
+            deliveries,
+            seen,
+            pushed_every,
+        })))
     }
 
     /// Makes it the place where every instrument of this process is read, also the worker's. To be
@@ -96,6 +107,12 @@ impl Metrics {
             KeyValue::new(STATUS, i64::from(status.as_u16())),
         ];
         self.0.requests.record(took.as_secs_f64(), &attributes);
+    }
+
+    pub(crate) fn delivered(&self, webhook: &str, outcome: &'static str) {
+        let attributes =
+            [KeyValue::new(WEBHOOK, webhook.to_owned()), KeyValue::new(OUTCOME, outcome)];
+        self.0.deliveries.add(1, &attributes);
     }
 
     /// Measures the commits of a store.

@@ -38,6 +38,9 @@ pub(crate) use page::page;
     body::EnvelopeBody,
     body::BeatBody,
     body::TicketBody,
+    body::WebhooksBody,
+    body::WebhookBody,
+    body::WebhookCommandBody,
 )))]
 struct Schemas;
 

@@ -51,6 +51,7 @@ kinds! {
     ForeignOrigin, FORBIDDEN, "foreign-origin", "Pages of this site may not do this";
     SagaNotFound, NOT_FOUND, "saga-not-found", "There is no such saga";
     DefinitionUnknown, NOT_FOUND, "definition-unknown", "There is no such definition";
+    WebhookUnknown, NOT_FOUND, "webhook-unknown", "There is no such webhook";
     WrongMethod, METHOD_NOT_ALLOWED, "method-not-allowed", "The path knows other methods";
     TooSlow, REQUEST_TIMEOUT, "body-too-slow", "The body did not arrive in time";
     KeyConflict, CONFLICT, "key-conflict", "The idempotency key was used for another request";

@@ -119,7 +119,11 @@ impl Call {
         if text.trim() == "*" {
             return Ok(Some(Tags::Any));
         }
-        let tag = |tag: &str| tag.trim().trim_start_matches("W/").trim_matches('"').parse().ok();
+        let tag = |tag: &str| {
+            let opaque =
+                tag.trim().trim_start_matches("W/").strip_prefix('"')?.strip_suffix('"')?;
+            opaque.parse().ok()
+        };
         let seqs: Option<Vec<u64>> = text.split(',').map(tag).collect();
         let expected = "entity tags as the API gave them, such as \"7\", or *";
         seqs.map(|seqs| Some(Tags::Of(seqs))).ok_or_else(|| Problem::field(name, text, expected))

@@ -1,6 +1,7 @@
 //! The router, made from one table: what is not in it cannot be reached, and nothing can stand in
 //! it without saying who may use it.
 
+mod parts;
 pub(crate) mod table;
 
 use std::panic::AssertUnwindSafe;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use saga_core::{DefinitionRef, DefinitionSpec};
 use saga_worker::{BreakerView, Client, Worker};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,6 +17,7 @@ use crate::daemon::Exposure;
 use crate::feed::{Feed, Places, Tickets};
 use crate::metrics::Metrics;
 use crate::problem::{Kind, Problem};
+use crate::webhooks::Webhooks;
 
 /// The bounds of the HTTP side.
 #[derive(Clone, Debug)]
@@ -89,6 +91,8 @@ pub(crate) struct Shared {
     /// What is pushed to those who subscribe to all sagas.
     pub(crate) feed: Feed,
     pub(crate) tickets: Tickets,
+    /// The webhooks; replaced when they are read again.
+    pub(crate) webhooks: watch::Sender<Webhooks>,
     /// Everything that has to come to an end before the daemon does: connections and WebSockets.
     pub(crate) tasks: TaskTracker,
     pub(crate) ready: AtomicBool,
@@ -137,6 +141,10 @@ impl App {
 
     pub(crate) fn tickets(&self) -> &Tickets {
         &self.0.tickets
+    }
+
+    pub(crate) fn webhooks(&self) -> &watch::Sender<Webhooks> {
+        &self.0.webhooks
     }
 
     pub(crate) fn allows_origin(&self, origin: &str) -> bool {

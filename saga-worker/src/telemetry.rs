@@ -64,10 +64,13 @@
 //! | `saga.http.request.duration` | histogram | `s` | `operation`, `status` | One request to the API, up to the head of its answer. |
 //! | `saga.feed.subscribers` | gauge | `{stream}` | none | Streams of the feed of all sagas. |
 //! | `saga.feed.lag` | gauge | `s` | none | How long the feed has been holding back what is committed; 0 while nobody subscribes. |
+//! | `saga.webhook.deliveries` | counter | `{delivery}` | `webhook`, `outcome` | Tries to deliver to a webhook, and deliveries that were given up. |
+//! | `saga.webhook.waiting` | gauge | `{delivery}` | `webhook` | Deliveries of a webhook that failed and are to be tried again. |
+//! | `saga.webhook.off` | gauge | `{webhook}` | `webhook` | 1 while a webhook is switched off, else 0. |
 //! | `saga.telemetry.dropped` | counter | `{item}` | `signal` | Spans and rounds of metrics that no collector took. |
 //!
 //! `saga.step.type` is `execute` or `compensate`; `outcome` is `processed`, `rejected` or
-//! `unknown`; `reason` is the code of a [`StuckReason`](saga_core::StuckReason). Prometheus reads
+//! `unknown`, of a webhook `delivered`, `failed` or `lost`; `reason` is the code of a [`StuckReason`](saga_core::StuckReason). Prometheus reads
 //! the names as [`Metric::prometheus`] gives them. With the `otel` feature spans and metrics go
 //! through the OpenTelemetry API and are silent until the program installs an SDK, which it has to
 //! do before the worker starts. Log lines go through `tracing` in any case.
@@ -132,6 +135,8 @@ pub const OPERATION: &str = "operation";
 pub const STATUS: &str = "status";
 /// Attribute: `traces` or `metrics`.
 pub const SIGNAL: &str = "signal";
+/// Attribute: the name of a webhook.
+pub const WEBHOOK: &str = "webhook";
 
 /// Something that is counted or measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,6 +246,12 @@ metrics! {
         "Streams of the feed of all sagas.";
     FEED_LAG = "saga.feed.lag", Gauge, "s", [],
         "How long the feed has been holding back what is committed; 0 while nobody subscribes.";
+    WEBHOOK_DELIVERIES = "saga.webhook.deliveries", Counter, "{delivery}", [WEBHOOK, OUTCOME],
+        "Tries to deliver to a webhook, and deliveries that were given up.";
+    WEBHOOK_WAITING = "saga.webhook.waiting", Gauge, "{delivery}", [WEBHOOK],
+        "Deliveries of a webhook that failed and are to be tried again.";
+    WEBHOOK_OFF = "saga.webhook.off", Gauge, "{webhook}", [WEBHOOK],
+        "1 while a webhook is switched off, else 0.";
     TELEMETRY_DROPPED = "saga.telemetry.dropped", Counter, "{item}", [SIGNAL],
         "Spans and rounds of metrics that no collector took.";
 }

@@ -18,6 +18,9 @@ use crate::problem::Problem;
 use crate::request::{Call, Tags};
 use crate::service::App;
 
+/// What `version` has to be.
+const VERSION: &str = "a version of a definition, from 1 on";
+
 pub(crate) async fn get(State(app): State<App>, call: Call) -> Result<Response, Problem> {
     let id = call.saga()?;
     let known = call.tags("If-None-Match")?;
@@ -91,7 +94,10 @@ pub(crate) fn search(call: &Call) -> Result<Search, Problem> {
             before: call.parsed("before", "the id of a saga: the `next` of the page before")?,
             limit: page(call)?,
         },
-        version: call.parsed("version", "a version of a definition, from 1 on")?,
+        version: match call.parsed("version", VERSION)? {
+            Some(0) => return Err(Problem::field("version", "0", VERSION)),
+            version => version,
+        },
         step: text("step")?,
         key_prefix: key("key_prefix")?.map(|key| key.as_str().to_owned()),
         text: text("text")?,

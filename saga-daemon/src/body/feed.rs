@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use saga_core::store::Cursor;
-use saga_core::{IdempotencyKey, SagaId, Status, Timestamp};
+use saga_core::store::{Cursor, FeedEntry};
+use saga_core::{DefinitionSpec, IdempotencyKey, SagaId, Status, Timestamp, Transition};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{EventBody, status};
+use super::{EventBody, TransitionBody, status};
 
 /// A transition of any saga.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -55,6 +55,32 @@ pub struct BeatBody {
     /// For how many milliseconds a transition has been waiting that is committed and cannot be
     /// shown yet, because an older transaction is still open or the store does not answer.
     pub lag_ms: u64,
+}
+
+impl EnvelopeBody {
+    /// What a transition is to those who are told of it, with the names of the steps where the
+    /// definition is known.
+    pub fn new(entry: &FeedEntry, spec: Option<&DefinitionSpec>) -> Self {
+        let FeedEntry { cursor, id, definition, key, status, row } = entry;
+        let (events, unreadable) = match row.decode() {
+            Ok(transition) => (transition.events, None),
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
+        let transition = Transition { seq: row.seq, epoch: row.epoch, at: row.at, events };
+        Self {
+            kind: "transition".to_owned(),
+            cursor: cursor.to_string(),
+            saga_id: *id,
+            name: definition.name.clone(),
+            version: definition.version,
+            key: key.clone(),
+            status: *status,
+            seq: row.seq,
+            at: row.at,
+            events: TransitionBody::new(&transition, spec).events,
+            unreadable,
+        }
+    }
 }
 
 impl BeatBody {

@@ -55,6 +55,11 @@ pub(super) enum Action {
     Workers(Remote),
     /// List the breakers of the daemon's worker: which participants are not called just now.
     Breakers(Remote),
+    /// List webhooks, switch them on and off, deliver once more.
+    Webhooks {
+        #[command(subcommand)]
+        action: WebhookAction,
+    },
     /// Show what happened to a saga.
     Log {
         #[command(flatten)]
@@ -252,6 +257,45 @@ pub(super) struct List {
     /// At most so many.
     #[arg(long)]
     pub(super) limit: Option<u32>,
+}
+
+/// What to do about webhooks.
+#[derive(Debug, Subcommand)]
+pub(super) enum WebhookAction {
+    /// List the webhooks and how they stand
+    List(Remote),
+    /// Switch a webhook on again; what waits is tried at once
+    Enable(WebhookCommand),
+    /// Switch a webhook off; it keeps its place
+    Disable(WebhookCommand),
+    /// Deliver once more: of one saga, or everything after a place in the feed
+    Replay {
+        #[command(flatten)]
+        command: WebhookCommand,
+        /// The verdict of this saga, and that it was stuck.
+        #[arg(
+            long,
+            value_name = "ID",
+            required_unless_present = "after",
+            conflicts_with = "after"
+        )]
+        saga: Option<String>,
+        /// Everything after this cursor of the feed, or `beginning`; `now` leaves out what waits.
+        #[arg(long, value_name = "CURSOR")]
+        after: Option<String>,
+    },
+}
+
+/// A command to a webhook.
+#[derive(Debug, Args)]
+pub(super) struct WebhookCommand {
+    #[command(flatten)]
+    pub(super) remote: Remote,
+    /// The webhook's name.
+    pub(super) name: String,
+    /// Why; it is kept in the daemon's log.
+    #[arg(long)]
+    pub(super) reason: String,
 }
 
 /// A command to a saga.

@@ -76,6 +76,7 @@ impl Reloader {
         let keys = listed(&config.keys);
         self.handle.replace_keys(config.keys).map_err(|error| vec![error.to_string()])?;
         self.handle.replace_hosts(config.hosts);
+        self.handle.replace_webhooks(config.webhooks);
         if let (Some(tls), Ok(Some(certificate))) = (&self.tls, certificate) {
             tls.replace(certificate);
             tracing::info!("new connections see the certificate that is in its file now");

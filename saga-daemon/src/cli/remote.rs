@@ -124,7 +124,7 @@ pub(super) fn unreachable(error: &reqwest::Error) -> Stop {
     Stop::unavailable(format!("no answer from {url}: {cause}; {advice}"))
 }
 
-async fn body<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, Stop> {
+pub(super) async fn body<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, Stop> {
     let text = send(request.timeout(ANSWER_WITHIN)).await?.text().await;
     let text = text.map_err(|error| unreachable(&error))?;
     serde_json::from_str(&text)
@@ -281,7 +281,7 @@ async fn send_command(verb: &str, give: &Give, rest: CommandBody) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-fn print<T: Serialize>(
+pub(super) fn print<T: Serialize>(
     remote: &Remote,
     body: &T,
     words: impl Fn(&T) -> String,

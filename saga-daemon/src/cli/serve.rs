@@ -59,6 +59,7 @@ pub(super) async fn serve(settings: Settings, coded: Vec<Definition>) -> Result<
         .origins(config.origins)
         .limits(config.limits)
         .metrics(metrics.clone())
+        .webhooks(config.webhooks)
         .worker(move |worker| tuned(worker, figures).trace_ratio(ratio));
     if config.insecure == Insecure::Yes {
         builder = builder.insecure();

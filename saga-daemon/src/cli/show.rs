@@ -161,7 +161,7 @@ pub(super) fn config(values: &Values, as_json: bool) {
 }
 
 /// Columns as wide as what stands in them; the last one is not padded.
-fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(super) fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let head: Vec<String> = head.iter().map(|&title| title.to_owned()).collect();
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
     let width =

@@ -5,6 +5,7 @@ use saga_worker::{RegisterError, Worker};
 
 use crate::access::ApiKeys;
 use crate::service::App;
+use crate::webhooks::Webhooks;
 
 /// A way to change a [`Daemon`](crate::Daemon) that serves. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -62,6 +63,12 @@ impl DaemonHandle {
             true => Err(ChangeError::Exposed),
             false => Ok(()),
         }
+    }
+
+    /// Puts other webhooks in the place of those there are. One that keeps its name keeps its place:
+    /// what happened since is delivered as the new one wants it.
+    pub fn replace_webhooks(&self, webhooks: Webhooks) {
+        self.app.webhooks().send_replace(webhooks);
     }
 
     /// Puts other host names in the place of those under which it may be reached.

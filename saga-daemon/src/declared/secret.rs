@@ -48,7 +48,7 @@ impl SecretSource {
         self.resolve(name).map(drop)
     }
 
-    pub(super) fn resolve(&self, name: &str) -> Result<String, String> {
+    pub(crate) fn resolve(&self, name: &str) -> Result<String, String> {
         if let Some(message) = fault_of(name) {
             return Err(message);
         }

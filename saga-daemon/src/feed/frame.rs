@@ -8,7 +8,7 @@ use saga_core::store::{Cursor, FeedEntry};
 use saga_core::{DefinitionSpec, Event, Status};
 use serde::Serialize;
 
-use crate::body::{EnvelopeBody, TransitionBody};
+use crate::body::EnvelopeBody;
 
 /// A transition, ready to be sent.
 #[derive(Debug)]
@@ -29,27 +29,9 @@ pub(crate) struct Frame {
 impl Frame {
     /// Writes a transition, with the names of the steps where the definition is known.
     pub(super) fn new(entry: FeedEntry, spec: Option<&DefinitionSpec>) -> Arc<Self> {
-        let FeedEntry { cursor, id, definition, key, status, row } = entry;
-        let (events, unreadable) = match row.decode() {
-            Ok(transition) => (transition.events, None),
-            Err(error) => (Vec::new(), Some(error.to_string())),
-        };
-        let kinds = events.iter().fold(0, |bits, event| bits | bit(event.kind()));
-        let transition =
-            saga_core::Transition { seq: row.seq, epoch: row.epoch, at: row.at, events };
-        let body = EnvelopeBody {
-            kind: "transition".to_owned(),
-            cursor: cursor.to_string(),
-            saga_id: id,
-            name: definition.name.clone(),
-            version: definition.version,
-            key: key.clone(),
-            status,
-            seq: row.seq,
-            at: row.at,
-            events: TransitionBody::new(&transition, spec).events,
-            unreadable,
-        };
+        let body = EnvelopeBody::new(&entry, spec);
+        let kinds = body.events.iter().fold(0, |bits, event| bits | bit(&event.event));
+        let FeedEntry { cursor, definition, key, status, .. } = entry;
         let (sse, json) = sse("transition", Some(&cursor), &body);
         let key = key.map(|key| key.as_str().to_owned());
         Arc::new(Self { cursor, name: definition.name, key, status, kinds, sse, json })

@@ -8,10 +8,11 @@ use saga_core::store::{Backlog, StoreError};
 use saga_core::{Status, StuckReason};
 use saga_worker::telemetry::{
     DUE, DUE_AGE, FEED_LAG, FEED_SUBSCRIBERS, INBOX, INBOX_AGE, Metric, READY, REASON, SAGA_STATUS,
-    SAGAS, SAGAS_STUCK, STORE_REACHABLE,
+    SAGAS, SAGAS_STUCK, STORE_REACHABLE, WEBHOOK, WEBHOOK_OFF, WEBHOOK_WAITING,
 };
 
 use crate::service::App;
+use crate::webhooks;
 
 /// What was seen.
 #[derive(Clone, Debug, Default)]
@@ -29,13 +30,22 @@ pub(super) struct Look {
 struct Known {
     counts: Vec<(Status, u64)>,
     backlog: Backlog,
+    /// The webhooks of this daemon, with how they stand.
+    webhooks: Vec<(String, webhooks::State)>,
 }
 
 impl Look {
     pub(super) async fn at(app: &App) -> Self {
         let known = async {
             let counts = app.client().counts().await?;
-            Ok::<_, StoreError>(Known { counts, backlog: app.client().store().backlog().await? })
+            let (store, hooks) = (app.client().store(), app.webhooks().borrow().clone());
+            let backlog = store.backlog().await?;
+            let mut webhooks = Vec::new();
+            if !hooks.is_empty() {
+                webhooks = webhooks::list(&**store).await?;
+                webhooks.retain(|(name, _)| hooks.iter().any(|hook| hook.name == *name));
+            }
+            Ok::<_, StoreError>(Known { counts, backlog, webhooks })
         };
         let known = known.await;
         if let Err(error) = &known {
@@ -72,10 +82,25 @@ pub(super) fn observe(meter: &Meter, seen: &Arc<Mutex<Look>>) {
             observer.observe(*count, &[KeyValue::new(REASON, code.clone())]);
         }
     });
+    of_webhooks(meter, seen, WEBHOOK_WAITING, |state| state.retries.len() as u64);
+    of_webhooks(meter, seen, WEBHOOK_OFF, |state| state.off.is_some().into());
     of_backlog(meter, seen, DUE, |backlog| backlog.due as f64);
     of_backlog(meter, seen, DUE_AGE, |backlog| backlog.due_for().as_secs_f64());
     of_backlog(meter, seen, INBOX, |backlog| backlog.unanswered as f64);
     of_backlog(meter, seen, INBOX_AGE, |backlog| backlog.unanswered_for().as_secs_f64());
+}
+
+fn of_webhooks(
+    meter: &Meter,
+    seen: &Arc<Mutex<Look>>,
+    metric: Metric,
+    figure: impl Fn(&webhooks::State) -> u64 + Send + Sync + 'static,
+) {
+    gauge(meter, seen, metric, move |look, observer| {
+        for (name, state) in look.known.iter().flat_map(|known| &known.webhooks) {
+            observer.observe(figure(state), &[KeyValue::new(WEBHOOK, name.clone())]);
+        }
+    });
 }
 
 fn of_backlog(

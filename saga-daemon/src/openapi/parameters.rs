@@ -10,6 +10,7 @@ use crate::routes::{Parameter, Place, Route};
 const WAIT: &str = "^([0-5]?[0-9]{1,4}ms|[1-5]?[0-9]s|60s|60000ms|[01]m)$";
 const KEY: &str = r"^[^\x00-\x1f\x7f]+$";
 const VISIBLE: &str = r"^[\x21-\x7e]+$";
+const VERSION_7: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$";
 const TAGS: &str = r#"^(\*|(W/)?"[0-9]{1,18}"( *, *(W/)?"[0-9]{1,18}")*)$"#;
 const TRACEPARENT: &str = "^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$";
 
@@ -35,8 +36,11 @@ fn schema(route: &Route, parameter: &Parameter) -> Value {
     let count = |least: u64| json!({ "type": "integer", "minimum": least });
     let of_log = route.path.starts_with("/v1/sagas/");
     match parameter.name {
+        "name" if parameter.place == Place::Path => text("^[a-z0-9-]{1,64}$"),
         "id" if route.operation == "start" => text(VISIBLE),
-        "id" | "before" | "X-Saga-ID" => id,
+        "id" | "before" => id,
+        "X-Saga-ID" => json!({ "type": "string", "format": "uuid", "pattern": VERSION_7 }),
+        "step" | "text" => json!({ "type": "string", "minLength": 1 }),
         "limit" => json!({ "type": "integer", "minimum": 1, "maximum": Query::LIMIT_MAX }),
         "wait" => text(WAIT),
         "status" => text(&list(&Status::ALL.map(Status::as_str))),

@@ -1,148 +1,16 @@
 //! Every route of the daemon.
 
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{get, post};
 
-use super::{Access, Answer, Body, Content, Parameter, Place, Route, TICKET, Verb};
+use super::parts::{
+    FEED_PARAMETERS, ID, LAST_EVENT_ID, LIMIT, ONE_SAGA, STORE, STREAM_PROBLEMS, TICKET_PARAMETER,
+    VIEWER, command, gives, header, json, nothing, path, query, read, text, webhook,
+    webhook_command,
+};
+use super::{Access, Answer, Body, Content, Route, Verb};
 use crate::access::Role;
 use crate::api;
-use crate::api::command::Verb as Command;
 use crate::problem::Kind;
-use crate::service::App;
-
-const fn path(name: &'static str, about: &'static str) -> Parameter {
-    Parameter { place: Place::Path, name, about }
-}
-
-const fn query(name: &'static str, about: &'static str) -> Parameter {
-    Parameter { place: Place::Query, name, about }
-}
-
-const fn header(name: &'static str, about: &'static str) -> Parameter {
-    Parameter { place: Place::Header, name, about }
-}
-
-const ID: Parameter = path("id", "The saga's id, a UUID.");
-const LIMIT: Parameter = query("limit", "Size of the page, from 1 to 500. Default 100.");
-
-const TICKET_PARAMETER: Parameter = query(
-    TICKET,
-    "A ticket from POST /v1/tickets, instead of a key in a header, which browsers cannot send here.",
-);
-const LAST_EVENT_ID: Parameter =
-    header("Last-Event-ID", "The same, as a reconnecting reader says it; it comes before `after`.");
-const FEED_AFTER: Parameter = query(
-    "after",
-    "Begin behind this cursor; or `now`, the default; or `beginning`: with the oldest that is left.",
-);
-const FEED_PARAMETERS: [Parameter; 7] = [
-    FEED_AFTER,
-    query("name", "Only sagas of this definition."),
-    query("key", "Only sagas started under this idempotency key."),
-    query("status", "Only transitions after which the saga stood so; separated by commas."),
-    query(
-        "event",
-        "Only transitions with such an event, such as `step_failed`; separated by commas.",
-    ),
-    query("verdicts", "`true`: only the transitions that end a saga."),
-    TICKET_PARAMETER,
-];
-const STREAM_PROBLEMS: &[Kind] = &[
-    Kind::ForeignOrigin,
-    Kind::CursorGone,
-    Kind::TooManyStreams,
-    Kind::TooManyStreamsOfKey,
-    Kind::NoFeed,
-    Kind::StoreUnavailable,
-];
-
-const fn json(status: u16, schema: &'static str, about: &'static str) -> Answer {
-    Answer { status, about, content: Content::Schema(schema) }
-}
-
-const fn text(media_type: &'static str, about: &'static str) -> Answer {
-    Answer { status: 200, about, content: Content::Text(media_type) }
-}
-
-const fn nothing(status: u16, about: &'static str) -> Answer {
-    Answer { status, about, content: Content::Nothing }
-}
-
-/// A route to read from.
-const fn read(
-    access: Access,
-    path: &'static str,
-    operation: &'static str,
-    summary: &'static str,
-    answers: &'static [Answer],
-    handler: fn() -> MethodRouter<App>,
-) -> Route {
-    Route {
-        verb: Verb::Get,
-        path,
-        access,
-        operation,
-        summary,
-        parameters: &[],
-        body: None,
-        answers,
-        problems: &[],
-        handler,
-    }
-}
-
-const COMMAND_PARAMETERS: &[Parameter] = &[
-    ID,
-    header(
-        "Idempotency-Key",
-        "The command's request id, 1 to 255 bytes: repeating it has no further effect. Made up, and told in the answer, if it is left out.",
-    ),
-    header(
-        "If-Match",
-        "Only if the saga still stands where this entity tag says, compared when the command is handed in. A command repeated under its request id is not refused for it.",
-    ),
-];
-const COMMAND_ANSWERS: &[Answer] = &[
-    json(200, "CommandResult", "Carried out."),
-    json(202, "CommandResult", "On record; no worker has taken it up yet."),
-];
-
-/// A command to a saga; they differ in their names and words alone.
-const fn command(
-    path: &'static str,
-    operation: &'static str,
-    summary: &'static str,
-    handler: fn() -> MethodRouter<App>,
-) -> Route {
-    Route {
-        verb: Verb::Post,
-        path,
-        access: Access::From(Role::Operator),
-        operation,
-        summary,
-        parameters: COMMAND_PARAMETERS,
-        body: Some(Body::Schema("Command")),
-        answers: COMMAND_ANSWERS,
-        problems: &[
-            Kind::SagaNotFound,
-            Kind::Refused,
-            Kind::KeyConflict,
-            Kind::Changed,
-            Kind::Unreadable,
-            Kind::StoreUnavailable,
-        ],
-        handler,
-    }
-}
-
-macro_rules! gives {
-    ($command:ident) => {
-        || post(|app, call| api::command::give(app, call, Command::$command))
-    };
-}
-
-const VIEWER: Access = Access::From(Role::Viewer);
-const STORE: &[Kind] = &[Kind::StoreUnavailable];
-const ONE_SAGA: &[Kind] = &[Kind::SagaNotFound, Kind::Unreadable, Kind::StoreUnavailable];
 
 /// Every route. The router, the documents and the tests are made from it.
 pub(crate) const ROUTES: &[Route] = &[
@@ -379,6 +247,35 @@ pub(crate) const ROUTES: &[Route] = &[
         "stop",
         "Gives up: the verdict lists the effects that remain.",
         gives!(Stop),
+    ),
+    Route {
+        problems: STORE,
+        ..read(
+            VIEWER,
+            "/v1/webhooks",
+            "webhooks",
+            "The webhooks of this daemon and how they stand.",
+            &[json(200, "WebhookList", "By name.")],
+            || get(api::webhooks::list),
+        )
+    },
+    webhook_command(
+        "/v1/webhooks/{name}/enable",
+        "enable_webhook",
+        "Switches a webhook on again; it goes on where it stood, and tries at once what waits.",
+        webhook!(Enable),
+    ),
+    webhook_command(
+        "/v1/webhooks/{name}/disable",
+        "disable_webhook",
+        "Switches a webhook off. It keeps its place.",
+        webhook!(Disable),
+    ),
+    webhook_command(
+        "/v1/webhooks/{name}/replay",
+        "replay_webhook",
+        "Delivers once more: of one saga, or everything after a place in the feed.",
+        webhook!(Replay),
     ),
     Route {
         problems: STORE,

@@ -22,3 +22,4 @@ mod socket;
 mod support;
 mod tls;
 mod traces;
+mod webhooks;
