@@ -58,9 +58,10 @@ const FEEDERS: usize = 2;
 /// be misreported. What was not answered is there completely or not at all; repeating it is safe.
 ///
 /// # Connections
-/// One for heartbeats, one for starts, two for appends, four for the rest, one that listens for
-/// wake-ups, one for retention once there is some, and two for the feed once somebody reads it. Each belongs to a task that uses it for one thing at a time and replaces it when the
-/// server does not answer within ten seconds.
+/// Two for heartbeats, one for starts, two for appends, four for the rest, one that listens for
+/// wake-ups, one for retention once there is some, and two for the feed once somebody reads it. Each
+/// belongs to a task that uses it for one thing at a time and replaces it when the server does not
+/// answer within ten seconds, or for heartbeats within a third of the lease.
 ///
 /// # Spread over machines
 /// The tables can be distributed by `bucket`, as Citus does it. [`PostgresOptions::distributed`]

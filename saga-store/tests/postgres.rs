@@ -49,6 +49,7 @@ mod postgres {
     use driven::{Driven, LONG, PAST, card, order};
 
     mod feed;
+    mod heartbeat;
     mod plans;
 
     saga_core::store_conformance!(fresh());

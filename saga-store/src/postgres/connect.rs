@@ -190,6 +190,11 @@ impl Connector {
     }
 
     pub(super) async fn connect(&self) -> Result<PgConnection, Error> {
+        self.connect_within(CONNECT_MAX).await
+    }
+
+    /// A connection for those who cannot wait as long as others do.
+    pub(super) async fn connect_within(&self, patience: Duration) -> Result<PgConnection, Error> {
         let mut options = self.options.clone().options(SETTINGS);
         if self.pinned {
             options = options.options(PINNED);
@@ -197,22 +202,22 @@ impl Connector {
         if self.ordered {
             options = options.options(ORDERED);
         }
-        connected(options).await
+        connected(options, patience.min(CONNECT_MAX)).await
     }
 
     /// A connection whose statements may take their time, as those that build an index do. They
     /// still wait for locks only as long as others do.
     pub(super) async fn connect_to_migrate(&self) -> Result<PgConnection, Error> {
-        connected(self.options.clone().options(SETTINGS).options(UNHURRIED)).await
+        connected(self.options.clone().options(SETTINGS).options(UNHURRIED), CONNECT_MAX).await
     }
 }
 
-async fn connected(options: PgConnectOptions) -> Result<PgConnection, Error> {
-    match timeout(CONNECT_MAX, options.connect()).await {
+async fn connected(options: PgConnectOptions, within: Duration) -> Result<PgConnection, Error> {
+    match timeout(within, options.connect()).await {
         Ok(connected) => connected,
         Err(_) => Err(Error::Io(std::io::Error::new(
             std::io::ErrorKind::TimedOut,
-            format!("no connection within {} s", CONNECT_MAX.as_secs()),
+            format!("no connection within {} ms", within.as_millis()),
         ))),
     }
 }

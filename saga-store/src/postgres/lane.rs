@@ -43,8 +43,8 @@ pub(super) trait Work: Send + Sync + 'static {
     /// Runs the statements: one that changes something, or several that only read.
     async fn run(&self, db: &mut PgConnection) -> Result<Self::Outcome, Error>;
 
-    /// How long its statements may go unanswered before the connection counts as dead and the work
-    /// is tried on another.
+    /// How long its statements, or the making of a connection for them, may go unanswered before
+    /// the connection counts as dead and the work is tried on another.
     fn answer_max(&self) -> Duration {
         ANSWER_MAX
     }
@@ -161,7 +161,9 @@ impl Session {
     async fn attempt<W: Work>(&mut self, work: &W) -> Result<W::Outcome, Failed> {
         let mut db = match self.db.take() {
             Some(db) => db,
-            None => self.connector.connect().await.map_err(Failed::Before)?,
+            None => {
+                self.connector.connect_within(work.answer_max()).await.map_err(Failed::Before)?
+            }
         };
         // A connection that does not answer is dropped with the future that waits for it: it is
         // never used again, so nothing half-read or half-written can matter.
