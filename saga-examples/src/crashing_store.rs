@@ -153,6 +153,7 @@ impl SagaLog for CrashingStore {
 #[async_trait]
 impl Leases for CrashingStore {
     async fn enlist(&self, worker: &WorkerCard, ttl: Duration) -> Result<(), StoreError> {
+        crash_here("enlist.before");
         let outcome = self.inner.enlist(worker, ttl).await;
         crash_here("enlist.after");
         outcome
@@ -175,6 +176,7 @@ impl Leases for CrashingStore {
     async fn claim(&self, claim: &Claim) -> Result<Vec<SagaRow>, StoreError> {
         let claim = claim.clone();
         self.to_the_end(async move |store| {
+            crash_here("claim.before");
             let outcome = store.inner.claim(&claim).await;
             if outcome.as_ref().is_ok_and(|rows| !rows.is_empty()) {
                 crash_here("claim.after");

@@ -33,10 +33,12 @@ const fn point(name: &'static str, passer: Passer, share: &'static str) -> Point
 }
 
 /// All points, before and after every durable or external step.
-pub(super) const POINTS: [Point; 19] = [
+pub(super) const POINTS: [Point; 21] = [
     point("start.before", Passer::Orders, "0.05"),
     point("start.after", Passer::Orders, "0.05"),
+    point("enlist.before", Passer::Worker, "1"),
     point("enlist.after", Passer::Worker, "1"),
+    point("claim.before", Passer::Worker, "0.2"),
     point("claim.after", Passer::Worker, "0.5"),
     point("append.before", Passer::Worker, "0.03"),
     point("append.after", Passer::Worker, "0.03"),
