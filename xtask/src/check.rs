@@ -1,12 +1,13 @@
 //! `cargo xtask test`: every check that CI makes, each announced and timed, none skipped silently.
 //!
 //! `child` runs commands, `command` are the checks that are one command, `counted` counts tests, `demo`
-//! runs the smoke tests, `soak` the short soaks, `summary` tells.
+//! runs the smoke tests, `soak` the short soaks, `plants` those with bugs, `summary` tells.
 
 mod child;
 mod command;
 mod counted;
 mod demo;
+mod plants;
 mod server;
 mod soak;
 mod summary;
@@ -61,6 +62,10 @@ pub(crate) enum Name {
     SoakSqlite,
     /// A short soak on PostgreSQL violates no invariant.
     SoakPostgres,
+    /// The soak finds each bug that is planted on SQLite.
+    PlantsSqlite,
+    /// The soak finds each bug that is planted on PostgreSQL.
+    PlantsPostgres,
     /// Licences and sources of the dependencies are allowed.
     Deny,
 }
@@ -132,6 +137,8 @@ async fn make(name: Name, runner: &mut Runner) -> anyhow::Result<Outcome> {
         Name::DemoPostgres => demo::on_postgres(runner).await,
         Name::SoakSqlite => soak::short(runner, "sqlite").await,
         Name::SoakPostgres => soak::short(runner, "postgres").await,
+        Name::PlantsSqlite => plants::found(runner, "sqlite").await,
+        Name::PlantsPostgres => plants::found(runner, "postgres").await,
         Name::Deny => command::deny(runner).await,
     }
 }
@@ -160,7 +167,13 @@ impl Options {
 impl Name {
     /// Whether the check needs a workspace that builds.
     fn runs_programs(self) -> bool {
-        matches!(self, Self::Demo | Self::DemoPostgres | Self::SoakSqlite | Self::SoakPostgres)
+        match self {
+            Self::Demo | Self::DemoPostgres => true,
+            Self::SoakSqlite | Self::SoakPostgres => true,
+            Self::PlantsSqlite | Self::PlantsPostgres => true,
+            Self::Fmt | Self::Clippy | Self::Features | Self::Server => false,
+            Self::Test | Self::Doc | Self::Tidy | Self::Deny => false,
+        }
     }
 
     fn word(self) -> &'static str {
@@ -176,6 +189,8 @@ impl Name {
             Self::DemoPostgres => "demo-postgres",
             Self::SoakSqlite => "soak-sqlite",
             Self::SoakPostgres => "soak-postgres",
+            Self::PlantsSqlite => "plants-sqlite",
+            Self::PlantsPostgres => "plants-postgres",
             Self::Deny => "deny",
         }
     }
@@ -193,6 +208,8 @@ impl Name {
             Self::DemoPostgres => "the same with four workers on PostgreSQL",
             Self::SoakSqlite => "two hundred kills on SQLite: no invariant is violated",
             Self::SoakPostgres => "two hundred kills on PostgreSQL: no invariant is violated",
+            Self::PlantsSqlite => "each bug planted on SQLite is found",
+            Self::PlantsPostgres => "each bug planted on PostgreSQL is found",
             Self::Deny => "licences and sources of the dependencies are allowed",
         }
     }
