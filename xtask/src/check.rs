@@ -1,8 +1,10 @@
 //! `cargo xtask test`: every check that CI makes, each announced and timed, none skipped silently.
 //!
-//! `child` runs commands, `command` are the checks that are one command, `counted` counts tests, `demo`
-//! runs the smoke tests, `soak` the short soaks, `plants` those with bugs, `summary` tells.
+//! `bench` looks at the speed, `child` runs commands, `command` are the checks that are one command,
+//! `counted` counts tests, `demo` runs the smoke tests, `soak` the short soaks, `plants` those with bugs,
+//! `summary` tells.
 
+mod bench;
 mod child;
 mod command;
 mod counted;
@@ -66,6 +68,8 @@ pub(crate) enum Name {
     PlantsSqlite,
     /// The soak finds each bug that is planted on PostgreSQL.
     PlantsPostgres,
+    /// The engine and the floor of each database do the work they are timed for.
+    BenchSmoke,
     /// Licences and sources of the dependencies are allowed.
     Deny,
 }
@@ -139,6 +143,7 @@ async fn make(name: Name, runner: &mut Runner) -> anyhow::Result<Outcome> {
         Name::SoakPostgres => soak::short(runner, "postgres").await,
         Name::PlantsSqlite => plants::found(runner, "sqlite").await,
         Name::PlantsPostgres => plants::found(runner, "postgres").await,
+        Name::BenchSmoke => bench::smoke(runner).await,
         Name::Deny => command::deny(runner).await,
     }
 }
@@ -170,7 +175,7 @@ impl Name {
         match self {
             Self::Demo | Self::DemoPostgres => true,
             Self::SoakSqlite | Self::SoakPostgres => true,
-            Self::PlantsSqlite | Self::PlantsPostgres => true,
+            Self::PlantsSqlite | Self::PlantsPostgres | Self::BenchSmoke => true,
             Self::Fmt | Self::Clippy | Self::Features | Self::Server => false,
             Self::Test | Self::Doc | Self::Tidy | Self::Deny => false,
         }
@@ -191,6 +196,7 @@ impl Name {
             Self::SoakPostgres => "soak-postgres",
             Self::PlantsSqlite => "plants-sqlite",
             Self::PlantsPostgres => "plants-postgres",
+            Self::BenchSmoke => "bench-smoke",
             Self::Deny => "deny",
         }
     }
@@ -210,6 +216,7 @@ impl Name {
             Self::SoakPostgres => "two hundred kills on PostgreSQL: no invariant is violated",
             Self::PlantsSqlite => "each bug planted on SQLite is found",
             Self::PlantsPostgres => "each bug planted on PostgreSQL is found",
+            Self::BenchSmoke => "the engine and the floor do the work they are timed for",
             Self::Deny => "licences and sources of the dependencies are allowed",
         }
     }

@@ -1,10 +1,12 @@
 //! The project's own commands, run as `cargo xtask <command>`.
 //!
+//! - `bench` compares the engine with its peers, and looks at its speed for a few seconds.
 //! - `demo` runs orders as sagas through real services and audits their books.
 //! - `soak` kills, freezes and cuts off workers and databases under load, and checks every invariant.
 //! - `test` makes every check that CI makes.
 //! - `tidy` checks the invariants of the architecture that a program can check.
 
+mod bench;
 mod check;
 mod demo;
 mod interrupt;
@@ -27,6 +29,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Measure: the engine and its peers with one workload, or the engine against its floor.
+    Bench(bench::Options),
     /// Run orders as sagas through real services, kill the worker on the way, audit the books.
     Demo(demo::Options),
     /// Kill, freeze and cut off processes under load, and check every invariant afterwards.
@@ -41,6 +45,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Bench(options) => bench::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Soak(options) => soak::run(&options),
         Command::Test(options) => check::run(&options),

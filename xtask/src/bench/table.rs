@@ -1,0 +1,108 @@
+//! The table of a comparison.
+
+/// What one program came to.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub(super) engine: &'static str,
+    pub(super) store: &'static str,
+    pub(super) fail_last: bool,
+    pub(super) concurrency: u32,
+    pub(super) outcome: Outcome,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Outcome {
+    Measured(Figures),
+    /// Why there is nothing to show.
+    None(String),
+}
+
+/// The figures of one measurement.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Figures {
+    pub(super) sagas_per_s: f64,
+    pub(super) p50_ms: f64,
+    pub(super) p99_ms: f64,
+    /// Of the engine, its database and its server together, for 1,000 sagas.
+    pub(super) cpu_s: Option<f64>,
+}
+
+impl Row {
+    fn figures(&self) -> Option<Figures> {
+        match self.outcome {
+            Outcome::Measured(figures) => Some(figures),
+            Outcome::None(_) => None,
+        }
+    }
+
+    /// What it is compared with: ours on its store, or on PostgreSQL where it brings its own.
+    fn is_of(&self, other: &Row) -> bool {
+        let store = |row: &Row| if row.store == "its own" { "postgres" } else { row.store };
+        store(self) == store(other)
+            && (self.concurrency, self.fail_last) == (other.concurrency, other.fail_last)
+    }
+}
+
+/// The name of our own rows.
+pub(super) const OURS: &str = "saga";
+
+/// The rows as a table, each with how many times as many sagas ours did beside it.
+pub(super) fn show(rows: &[Row]) -> String {
+    let mut text = format!(
+        "{:<10} {:<9} {:<8} {:>4} {:>9} {:>9} {:>9} {:>10} {:>7}\n",
+        "engine", "store", "variant", "c", "sagas/s", "p50 ms", "p99 ms", "CPU s/1000", "ours"
+    );
+    for row in rows {
+        let variant = if row.fail_last { "fail" } else { "ok" };
+        let head =
+            format!("{:<10} {:<9} {variant:<8} {:>4}", row.engine, row.store, row.concurrency);
+        let line = match &row.outcome {
+            Outcome::None(why) => format!("{head} {why}"),
+            Outcome::Measured(figures) => {
+                let cpu = figures.cpu_s.map_or("-".to_owned(), |cpu| format!("{cpu:.2}"));
+                let ours = rows.iter().find(|ours| ours.engine == OURS && row.is_of(ours));
+                let ratio = ours.and_then(Row::figures).filter(|_| row.engine != OURS);
+                let ratio = ratio.map(|ours| ours.sagas_per_s / figures.sagas_per_s);
+                let ratio = ratio.map_or(String::new(), |ratio| format!("x{ratio:.1}"));
+                format!(
+                    "{head} {:>9.0} {:>9.2} {:>9.2} {cpu:>10} {ratio:>7}",
+                    figures.sagas_per_s, figures.p50_ms, figures.p99_ms
+                )
+            }
+        };
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(engine: &'static str, store: &'static str, sagas_per_s: f64) -> Row {
+        let figures = Figures { sagas_per_s, p50_ms: 1.0, p99_ms: 2.0, cpu_s: Some(0.5) };
+        let outcome = Outcome::Measured(figures);
+        Row { engine, store, fail_last: false, concurrency: 64, outcome }
+    }
+
+    #[test]
+    fn a_peer_is_compared_with_ours_on_its_store() {
+        let mut rows = vec![
+            row(OURS, "postgres", 8_000.0),
+            row(OURS, "sqlite", 16_000.0),
+            row("restate", "its own", 1_600.0),
+            row("duroxide", "sqlite", 100.0),
+        ];
+        rows.push(Row {
+            outcome: Outcome::None("npm is not there".to_owned()),
+            ..row("dbos", "postgres", 0.0)
+        });
+        let text = show(&rows);
+        let line = |engine: &str| text.lines().find(|line| line.starts_with(engine)).unwrap();
+        assert!(line("restate").ends_with("x5.0"), "{text}");
+        assert!(line("duroxide").ends_with("x160.0"), "{text}");
+        assert!(line("dbos").ends_with("npm is not there"), "{text}");
+        assert!(!line(OURS).contains('x'), "{text}");
+    }
+}
