@@ -62,6 +62,21 @@ pub enum Assume {
     EffectRemains,
 }
 
+impl CommandAction {
+    /// What it is called in APIs and on the command line.
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Skip { .. } => "skip",
+            Self::Compensate => "compensate",
+            Self::Cancel => "cancel",
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Stop => "stop",
+        }
+    }
+}
+
 impl Command {
     /// Longest actor and reason, in bytes.
     pub const TEXT_LEN_MAX: usize = 1_024;

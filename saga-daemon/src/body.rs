@@ -1,5 +1,6 @@
 //! The JSON bodies of the API. All times are whole microseconds since 1970-01-01T00:00:00Z.
 
+mod bulk;
 mod command;
 mod engine;
 mod feed;
@@ -11,6 +12,7 @@ mod webhook;
 use saga_core::Status;
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
+pub use bulk::{BulkBody, BulkCommandBody, BulkFilterBody, BulksBody};
 pub use command::{CommandBody, CommandResultBody};
 pub use engine::{
     BreakerBody, BreakersBody, DefinitionBody, DefinitionsBody, HealthBody, WorkerBody, WorkersBody,

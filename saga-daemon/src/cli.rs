@@ -1,6 +1,7 @@
 //! The command line: [`run`] is the whole of the binary, for programs with Rust steps of their own.
 
 mod arguments;
+mod bulk;
 mod check;
 mod keys;
 mod migrate;
@@ -131,6 +132,7 @@ async fn act(action: Action, definitions: Vec<Definition>) -> Result<ExitCode, S
         Action::List(list) => remote::list(&list).await,
         Action::Workers(remote) => remote::workers(&remote).await,
         Action::Breakers(remote) => remote::breakers(&remote).await,
+        Action::Bulk(bulk) => bulk::act(&bulk).await,
         Action::Webhooks { action } => webhooks::act(&action).await,
         Action::Log { remote, id, after, limit } => remote::log(&remote, &id, after, limit).await,
         Action::Retry(command) => remote::command("retry", &command).await,

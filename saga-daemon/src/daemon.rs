@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::ApiKeys;
+use crate::bulk::carry_out_all;
 use crate::feed::{Feed, Tickets};
 use crate::metrics::Metrics;
 use crate::service::{App, Limits, Shared};
@@ -123,6 +124,7 @@ impl Daemon {
         let router = routes::router(app.clone());
         let closing = app.closing().clone();
         let delivering = app.tasks().spawn(deliver_all(app.clone(), app.webhooks().subscribe()));
+        let bulks = app.tasks().spawn(carry_out_all(app.clone()));
         let serving =
             server::serve(listener, router, app.limits(), tls.as_ref(), &closing, app.tasks());
         let draining = async {
@@ -139,7 +141,7 @@ impl Daemon {
         let served = async {
             let report = tokio::join!(serving, draining).1;
             // It ends with the streams, after its leases were handed back.
-            drop(delivering.await);
+            drop((delivering.await, bulks.await));
             report
         };
         tokio::select! {

@@ -9,6 +9,7 @@
 pub mod access;
 mod api;
 pub mod body;
+mod bulk;
 pub mod cli;
 mod config;
 mod daemon;

@@ -52,6 +52,7 @@ kinds! {
     SagaNotFound, NOT_FOUND, "saga-not-found", "There is no such saga";
     DefinitionUnknown, NOT_FOUND, "definition-unknown", "There is no such definition";
     WebhookUnknown, NOT_FOUND, "webhook-unknown", "There is no such webhook";
+    BulkUnknown, NOT_FOUND, "bulk-unknown", "There is no such bulk";
     WrongMethod, METHOD_NOT_ALLOWED, "method-not-allowed", "The path knows other methods";
     TooSlow, REQUEST_TIMEOUT, "body-too-slow", "The body did not arrive in time";
     KeyConflict, CONFLICT, "key-conflict", "The idempotency key was used for another request";
@@ -66,6 +67,7 @@ kinds! {
     NotWebSocket, UPGRADE_REQUIRED, "upgrade-required", "This is a WebSocket";
     TooManyStreamsOfKey, TOO_MANY_REQUESTS, "too-many-streams-of-key", "The key holds as many streams as it may";
     TooManyTickets, TOO_MANY_REQUESTS, "too-many-tickets", "Too many tickets wait to be used";
+    TooManyBulks, TOO_MANY_REQUESTS, "too-many-bulks", "Too many bulks are under way";
     Internal, INTERNAL_SERVER_ERROR, "internal", "Something here is broken";
     Unreadable, INTERNAL_SERVER_ERROR, "saga-unreadable", "The saga's log cannot be read";
     NoFeed, NOT_IMPLEMENTED, "feed-unsupported", "This store has no feed of all sagas";

@@ -26,6 +26,22 @@ pub(crate) enum Verb {
     Stop,
 }
 
+impl Verb {
+    /// The command of this name.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "retry" => Self::Retry,
+            "skip" => Self::Skip,
+            "compensate" => Self::Compensate,
+            "cancel" => Self::Cancel,
+            "pause" => Self::Pause,
+            "resume" => Self::Resume,
+            "stop" => Self::Stop,
+            _ => return None,
+        })
+    }
+}
+
 /// Most log rows read at once.
 const PAGE: u32 = 256;
 
@@ -65,7 +81,7 @@ pub(crate) async fn give(
 }
 
 /// Who asks: the key cannot be made up, what they call themselves can.
-fn actor(principal: &Principal, claimed: Option<&str>) -> String {
+pub(super) fn actor(principal: &Principal, claimed: Option<&str>) -> String {
     match (&principal.key, claimed) {
         (Some(key), Some(claimed)) => format!("{claimed} (key {key})"),
         (Some(key), None) => format!("key {key}"),
@@ -74,7 +90,7 @@ fn actor(principal: &Principal, claimed: Option<&str>) -> String {
     }
 }
 
-fn action(verb: Verb, body: &CommandBody) -> Result<CommandAction, Problem> {
+pub(super) fn action(verb: Verb, body: &CommandBody) -> Result<CommandAction, Problem> {
     if verb != Verb::Skip {
         let given = [("step", body.step.is_some()), ("assume", body.assume.is_some())];
         if let Some((field, _)) = given.into_iter().find(|(_, given)| *given) {

@@ -60,6 +60,8 @@ pub(super) enum Action {
         #[command(subcommand)]
         action: WebhookAction,
     },
+    /// Give a command to every saga that a filter matches, and follow it to its end.
+    Bulk(Bulk),
     /// Show what happened to a saga.
     Log {
         #[command(flatten)]
@@ -257,6 +259,63 @@ pub(super) struct List {
     /// At most so many.
     #[arg(long)]
     pub(super) limit: Option<u32>,
+}
+
+/// A command in bulk, or what to do about one.
+#[derive(Debug, Args)]
+pub(super) struct Bulk {
+    #[command(flatten)]
+    pub(super) remote: Remote,
+    /// retry, skip, compensate, cancel, pause, resume or stop; `list`, or `show` or `end` with an id.
+    pub(super) command: String,
+    /// `show`, `end`: the bulk's id.
+    pub(super) id: Option<String>,
+    /// Why; it is kept in the log of every saga.
+    #[arg(long, default_value = "")]
+    pub(super) reason: String,
+    /// Who asks. Default: the name of this account.
+    #[arg(long, env = "USER")]
+    pub(super) actor: Option<String>,
+    /// Show what would get the command, and give none.
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Sagas for each second.
+    #[arg(long)]
+    pub(super) rate: Option<u32>,
+    /// Repeating it with this key is the same bulk.
+    #[arg(long)]
+    pub(super) key: Option<String>,
+    /// Only these statuses, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    pub(super) status: Vec<String>,
+    /// Only this definition.
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// Only this version of it.
+    #[arg(long)]
+    pub(super) version: Option<u32>,
+    /// Only sagas that wait at this step, or are stuck there; for `skip` the step to skip too.
+    #[arg(long)]
+    pub(super) step: Option<String>,
+    /// Only idempotency keys that begin like this.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) key_prefix: Option<String>,
+    /// Only with this text in id, definition, key or the reason why they wait.
+    #[arg(long)]
+    pub(super) text: Option<String>,
+    /// Only sagas started within this time, such as 2h.
+    #[arg(long, value_name = "DURATION")]
+    pub(super) since: Option<String>,
+    /// Only sagas started longer ago than this, such as 15m.
+    #[arg(long, value_name = "DURATION")]
+    pub(super) until: Option<String>,
+    /// Every saga there is, instead of a filter.
+    #[arg(long)]
+    pub(super) all: bool,
+    /// `skip`: what to take for granted: {"processed": <output>}, "no_effect", "compensated" or
+    /// "effect_remains".
+    #[arg(long, value_name = "JSON")]
+    pub(super) assume: Option<String>,
 }
 
 /// What to do about webhooks.

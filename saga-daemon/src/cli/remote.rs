@@ -202,7 +202,7 @@ pub(super) async fn list(list: &List) -> Result<ExitCode, Stop> {
 }
 
 /// The time that was a duration ago, in microseconds.
-fn ago(flag: &str, text: &Option<String>) -> Result<Option<String>, Stop> {
+pub(super) fn ago(flag: &str, text: &Option<String>) -> Result<Option<String>, Stop> {
     let Some(text) = text else { return Ok(None) };
     let ago = parse_duration(text).and_then(|ago| SystemTime::now().checked_sub(ago));
     let since = ago.and_then(|at| at.duration_since(SystemTime::UNIX_EPOCH).ok());

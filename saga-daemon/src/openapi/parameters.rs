@@ -38,6 +38,10 @@ fn schema(route: &Route, parameter: &Parameter) -> Value {
     match parameter.name {
         "name" if parameter.place == Place::Path => text("^[a-z0-9-]{1,64}$"),
         "id" if route.operation == "start" => text(VISIBLE),
+        "id" if route.operation == "bulk" => {
+            text("^(retry|skip|compensate|cancel|pause|resume|stop)$")
+        }
+        "id" if route.path.starts_with("/v1/bulk/") => text("^[0-9a-f]{32}$"),
         "id" | "before" => id,
         "X-Saga-ID" => json!({ "type": "string", "format": "uuid", "pattern": VERSION_7 }),
         "step" | "text" => json!({ "type": "string", "minLength": 1 }),

@@ -249,6 +249,59 @@ pub(crate) const ROUTES: &[Route] = &[
         gives!(Stop),
     ),
     Route {
+        verb: Verb::Post,
+        path: "/v1/bulk/{id}",
+        access: Access::From(Role::Operator),
+        operation: "bulk",
+        summary: "Gives a command to every saga that a filter matches, at a pace, by whichever daemon is there; or tells what would get it.",
+        parameters: &[
+            path("id", "The command: retry, skip, compensate, cancel, pause, resume or stop."),
+            header("Idempotency-Key", "The same key is the same bulk. 1 to 255 bytes."),
+        ],
+        body: Some(Body::Schema("BulkCommand")),
+        answers: &[
+            json(202, "Bulk", "Begun."),
+            json(200, "Bulk", "A dry run; or a bulk that had begun before under this key."),
+        ],
+        problems: &[Kind::KeyConflict, Kind::TooManyBulks, Kind::StoreUnavailable],
+        handler: || post(api::bulk::start),
+    },
+    Route {
+        problems: STORE,
+        ..read(
+            VIEWER,
+            "/v1/bulk",
+            "bulks",
+            "Commands in bulk, the newest first; a hundred are kept.",
+            &[json(200, "BulkList", "Them.")],
+            || get(api::bulk::list),
+        )
+    },
+    Route {
+        parameters: &[path("id", "The bulk's id.")],
+        problems: &[Kind::BulkUnknown, Kind::StoreUnavailable],
+        ..read(
+            VIEWER,
+            "/v1/bulk/{id}",
+            "get_bulk",
+            "A command in bulk and how far it has come.",
+            &[json(200, "Bulk", "As it stands.")],
+            || get(api::bulk::get),
+        )
+    },
+    Route {
+        verb: Verb::Post,
+        path: "/v1/bulk/{id}/cancel",
+        access: Access::From(Role::Operator),
+        operation: "cancel_bulk",
+        summary: "Gives no further command. What was given stands.",
+        parameters: &[path("id", "The bulk's id.")],
+        body: Some(Body::Any("Nothing is expected of it.")),
+        answers: &[json(200, "Bulk", "As it stands.")],
+        problems: &[Kind::BulkUnknown, Kind::StoreUnavailable],
+        handler: || post(api::bulk::cancel),
+    },
+    Route {
         problems: STORE,
         ..read(
             VIEWER,
