@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use saga_core::{Definition, Digest};
 
 use super::arguments::Settings;
-use super::serve::{declared, listed};
+use super::serve::{declared, listed, named};
 use crate::config::{Config, Faults, Values};
 use crate::declared::Declared;
 use crate::tls::Tls;
@@ -76,6 +76,9 @@ impl Reloader {
         let keys = listed(&config.keys);
         self.handle.replace_keys(config.keys).map_err(|error| vec![error.to_string()])?;
         self.handle.replace_hosts(config.hosts);
+        if !config.webhooks.is_empty() {
+            tracing::info!(webhooks = named(&config.webhooks), "webhooks that are told now");
+        }
         self.handle.replace_webhooks(config.webhooks);
         if let (Some(tls), Ok(Some(certificate))) = (&self.tls, certificate) {
             tls.replace(certificate);

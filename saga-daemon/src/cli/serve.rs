@@ -23,7 +23,7 @@ use crate::config::{Config, Insecure, LogConfig, LogFormat, WorkerConfig, mask};
 use crate::declared::{self, Declared, Options};
 use crate::otlp::Otlp;
 use crate::tls::Tls;
-use crate::{Daemon, Metrics};
+use crate::{Daemon, Metrics, Webhooks};
 
 /// How long telemetry may take to leave at the end.
 const FLUSH_WITHIN: Duration = Duration::from_secs(3);
@@ -201,14 +201,23 @@ fn banner(config: &Config, address: SocketAddr, definitions: &[Definition]) -> S
         let names = definitions.iter().map(|definition| definition.spec().reference().to_string());
         names.collect::<Vec<_>>().join(", ")
     };
+    let webhooks = match config.webhooks.is_empty() {
+        true => String::new(),
+        false => format!("\n  webhooks     {}", named(&config.webhooks)),
+    };
     format!(
         "saga-worker {release}\n  API          {scheme}://{address}\n  for people   {scheme}://{address}/docs\n  \
          metrics      {scheme}://{address}/metrics\n  store        {store}\n  API keys     {keys}\n  \
-         definitions  {known}\nEnd it with Ctrl-C or SIGTERM: calls in flight get {drain:?}; a second one ends it at once.",
+         definitions  {known}{webhooks}\nEnd it with Ctrl-C or SIGTERM: calls in flight get {drain:?}; a second one ends it at once.",
         release = env!("CARGO_PKG_VERSION"),
         store = mask(&config.store),
         drain = config.worker.drain_timeout,
     )
+}
+
+/// The names of webhooks.
+pub(super) fn named(webhooks: &Webhooks) -> String {
+    webhooks.iter().map(|hook| hook.name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 /// The holders of keys with their roles.

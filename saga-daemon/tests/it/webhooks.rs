@@ -410,6 +410,7 @@ async fn a_verdict_is_delivered_although_the_daemon_was_killed_before() {
     }
     let started = served.json(&["start", "brew-tea", r#"{"cups":1}"#, "--wait", "30s"]);
     let id = started["id"].as_str().unwrap().to_owned();
+    assert!(served.banner.contains("webhooks     shop"), "{}", served.banner);
     served.until_logged("webhook delivery failed");
     served.signal("KILL");
     drop(served);
