@@ -107,9 +107,13 @@ impl Courier {
                     tracing::error!(webhook = self.hook.name, %error, "webhooks need the feed");
                     return;
                 }
-                Err(error) => {
-                    tracing::error!(webhook = self.hook.name, %error, "webhook has missed transitions and goes on from now");
-                    self.go_on_from_now().await;
+                Err(error @ FeedError::Forgotten) => {
+                    tracing::error!(webhook = self.hook.name, %error, "webhook has missed transitions and goes on with the oldest that are left");
+                    self.go_on_from(FeedEdge::Oldest).await;
+                }
+                Err(error @ FeedError::Foreign) => {
+                    tracing::error!(webhook = self.hook.name, %error, "webhook may have missed transitions and goes on from now");
+                    self.go_on_from(FeedEdge::Newest).await;
                 }
             }
             sleep(PAUSE).await;
@@ -273,9 +277,9 @@ impl Courier {
         self.app.metrics().delivered(&self.hook.name, outcome.as_str());
     }
 
-    async fn go_on_from_now(&self) {
-        let Ok(newest) = self.store.feed_edge(FeedEdge::Newest).await else { return };
-        let go_to = state::Change::GoTo { cursor: newest.to_string() };
+    async fn go_on_from(&self, edge: FeedEdge) {
+        let Ok(place) = self.store.feed_edge(edge).await else { return };
+        let go_to = state::Change::GoTo { cursor: place.to_string() };
         if let Err(error) = state::change(&*self.store, &self.hook.name, &go_to).await {
             tracing::warn!(webhook = self.hook.name, %error, "webhook keeps its place for now");
         }

@@ -434,3 +434,27 @@ async fn a_verdict_is_delivered_although_the_daemon_was_killed_before() {
         assert!(!said.contains(KEY) && !said.contains("hush"), "{said}");
     }
 }
+
+#[tokio::test]
+async fn a_webhook_that_retention_has_overtaken_goes_on_with_what_is_left() {
+    let receiver = Receiver::default();
+    let hook = Webhook::new("shop", receiver.serve().await);
+    let world = World::with(memory(), |builder| {
+        let builder = builder.webhooks(webhooks(vec![hook]));
+        builder.worker(|worker| worker.retention(Duration::from_secs(6)))
+    })
+    .await;
+    until(&world, |hooks| !hooks[0]["cursor"].is_null()).await;
+    give(&world, "shop/disable", json!({})).await;
+    let missed = world.start(1, "visa").await;
+    world.until(&missed, "completed").await;
+    let deadline = Instant::now() + PATIENCE;
+    while world.api.get(&format!("/v1/sagas/{missed}")).await.status != 404 {
+        assert!(Instant::now() < deadline, "retention never deletes it");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    give(&world, "shop/enable", json!({})).await;
+    let next = world.start(2, "visa").await;
+    receiver.until(1).await;
+    assert!(receiver.events()[0].1.starts_with(&next), "{:?}", receiver.events());
+}
