@@ -177,9 +177,11 @@ impl SetUp {
             }
             Peer::Restate => {
                 let program = self.rust.as_ref().map_err(words)?.join("restate");
-                let server = restate(self.restate.as_ref().map_err(words)?, &folder)?;
+                let mut server = restate(self.restate.as_ref().map_err(words)?, &folder)?;
                 let pid = server.id().context("the server has ended")?;
                 let figures = measure(Command::new(program), INGRESS, load, &[pid]).await;
+                // Its ports have to be free for the next one.
+                server.kill().await?;
                 let ended = self.node.join("restate.log");
                 figures.with_context(|| format!("its server's log: {}", ended.display()))
             }
@@ -221,7 +223,17 @@ async fn dbos(source: &Path, node: &Path) -> anyhow::Result<PathBuf> {
 async fn server(source: &Path, node: &Path) -> anyhow::Result<PathBuf> {
     let target = node.join("restate");
     npm(&source.join("restate"), &target).await?;
-    Ok(target.join("node_modules/.bin/restate-server"))
+    // The program itself: what npm puts beside it starts it as a child, which would outlive it.
+    let packages = target.join("node_modules/@restatedev");
+    for package in std::fs::read_dir(&packages)? {
+        let package = package?;
+        let program = package.path().join("bin/restate-server");
+        if package.file_name().to_string_lossy().starts_with("restate-server-") && program.exists()
+        {
+            return Ok(program);
+        }
+    }
+    bail!("npm has no server for this kind of machine in {}", packages.display())
 }
 
 /// Restate's server for one measurement: two partitions for two cores, its log with fsync.
