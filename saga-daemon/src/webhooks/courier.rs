@@ -26,6 +26,8 @@ const AT_ONCE: usize = 8;
 const LEASE: Duration = Duration::from_secs(10);
 /// Bound of the wait before the second try; it doubles with every further one.
 const DELAY: Duration = Duration::from_secs(5);
+/// The shortest wait that an endpoint may ask for.
+const DELAY_MIN: Duration = Duration::from_millis(500);
 /// Bound of every wait.
 const DELAY_MAX: Duration = Duration::from_secs(3_600);
 /// How often to look when there is nothing to do.
@@ -112,8 +114,8 @@ impl Courier {
                     self.go_on_from(FeedEdge::Oldest).await;
                 }
                 Err(error @ FeedError::Foreign) => {
-                    tracing::error!(webhook = self.hook.name, %error, "webhook may have missed transitions and goes on from now");
-                    self.go_on_from(FeedEdge::Newest).await;
+                    tracing::error!(webhook = self.hook.name, %error, "webhook's place is of no use any more: it goes on with the oldest transitions there are");
+                    self.go_on_from(FeedEdge::Oldest).await;
                 }
             }
             sleep(PAUSE).await;
@@ -134,13 +136,17 @@ impl Courier {
             if state.off.is_some() || state.is_held_by_another(&self.me, now_ms()) {
                 return Ok(());
             }
+            let until = state.lease.as_ref().filter(|lease| lease.by == self.me);
+            if until.is_none_or(|lease| lease.until_ms < now_ms() + ms(LEASE) / 2) {
+                // The lease first, so that of two daemons only one makes the round.
+                let lease = Some(self.lease());
+                save(&*self.store, &self.hook.name, version, &State { lease, ..state }).await?;
+                continue;
+            }
             let news = self.app.client().news();
             let (mut next, is_busy) = self.round(&sender, state.clone()).await?;
-            let lease = next.lease.take().filter(|lease| lease.by == self.me);
-            let left = lease.as_ref().map_or(0, |lease| lease.until_ms.saturating_sub(now_ms()));
-            if next != (State { lease: None, ..state }) || left < ms(LEASE) / 2 {
-                let until_ms = now_ms() + ms(LEASE);
-                next.lease = Some(state::Lease { by: self.me.clone(), until_ms });
+            if next != state {
+                next.lease = Some(self.lease());
                 // Whoever came before has changed what this round rested on: it is made anew, and
                 // what it delivered is delivered again.
                 save(&*self.store, &self.hook.name, version, &next).await?;
@@ -149,6 +155,10 @@ impl Courier {
                 drop(timeout(PAUSE, news).await);
             }
         }
+    }
+
+    fn lease(&self) -> state::Lease {
+        state::Lease { by: self.me.clone(), until_ms: now_ms() + ms(LEASE) }
     }
 
     /// The webhook's state; a new one begins with what comes from now on.
@@ -291,7 +301,9 @@ fn later(retry: Retry, now_ms: u64, wait: Option<Duration>) -> Retry {
     let tries = retry.tries + 1;
     let policy = RetryPolicy::new(u32::MAX, DELAY).capped(DELAY_MAX);
     let drawn = policy.delay(tries, retry.saga_id.seed());
-    Retry { tries, next_ms: now_ms + ms(wait.unwrap_or(drawn)), ..retry }
+    // An endpoint that asks for no pause at all gets one.
+    let wait = wait.map_or(drawn, |wait| wait.max(DELAY_MIN));
+    Retry { tries, next_ms: now_ms + ms(wait), ..retry }
 }
 
 /// Where a saga stood after a transition that is an occasion.
