@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::digest::Digest;
+use crate::time::Timestamp;
 
 /// Upper bound of the number of buckets: a bucket occupies the last 12 bits of a [`SagaId`].
 pub const BUCKETS_MAX: u16 = 4096;
@@ -131,6 +132,59 @@ impl fmt::Debug for WorkerId {
     }
 }
 
+/// The identity of one entry of the audit trail: a UUID of version 7, so that ids are in the order of
+/// time.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AuditId(u128);
+
+impl AuditId {
+    /// Behind all that are made here.
+    pub const LAST: Self = Self(u128::MAX);
+
+    /// An id read back from a store, or a new UUID of version 7.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(u128::from_be_bytes(bytes))
+    }
+
+    /// The 16 bytes as stores keep them.
+    pub const fn to_bytes(self) -> [u8; 16] {
+        self.0.to_be_bytes()
+    }
+
+    /// The millisecond in it: when the entry was made, as its maker's clock told it.
+    pub const fn at(self) -> Timestamp {
+        Timestamp::from_micros((self.0 >> 80) as i64 * 1_000)
+    }
+
+    /// The smallest of all ids that were not made before this time.
+    pub const fn first_at(at: Timestamp) -> Self {
+        let micros = at.as_micros();
+        let micros = if micros < 0 { 0 } else { micros.unsigned_abs() };
+        let ms = micros.div_ceil(1_000);
+        if ms >= 1 << 48 { Self::LAST } else { Self((ms as u128) << 80) }
+    }
+}
+
+impl fmt::Display for AuditId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_uuid(self.0, f)
+    }
+}
+
+impl fmt::Debug for AuditId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AuditId({self})")
+    }
+}
+
+impl FromStr for AuditId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        parse_uuid(text).map(Self).ok_or_else(|| IdError::AuditId(shorten(text)))
+    }
+}
+
 macro_rules! serde_as_text {
     ($($name:ident),*) => {$(
         impl Serialize for $name {
@@ -156,7 +210,7 @@ impl FromStr for WorkerId {
     }
 }
 
-serde_as_text!(SagaId, WorkerId, IdempotencyKey);
+serde_as_text!(SagaId, WorkerId, AuditId, IdempotencyKey);
 
 /// The position of a step in its definition, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -230,6 +284,9 @@ pub enum IdError {
     /// Not a worker id.
     #[error("worker id {0:?} is not a UUID")]
     WorkerId(String),
+    /// Not the id of an entry of the audit trail.
+    #[error("audit id {0:?} is not a UUID")]
+    AuditId(String),
     /// Not an idempotency key.
     #[error("idempotency key {key:?} {why}: expected 1 to 255 bytes without control characters")]
     Key {
@@ -298,6 +355,17 @@ mod tests {
             let error = IdempotencyKey::new(hostile).expect_err(why);
             assert!(error.to_string().contains(why), "{error}");
         }
+    }
+
+    #[test]
+    fn the_first_audit_id_of_a_time_is_before_all_that_were_made_then_and_behind_all_before() {
+        let made_in = |ms: u128| AuditId((ms << 80) | (0x7 << 76) | 0xffff);
+        let first = |micros| AuditId::first_at(Timestamp::from_micros(micros));
+        assert_eq!(made_in(17).at(), Timestamp::from_micros(17_000));
+        assert!(made_in(16) < first(16_001) && first(17_000) < made_in(17));
+        assert!(made_in(17) < first(17_001));
+        assert_eq!((first(-1), first(i64::MAX)), (first(0), AuditId::LAST));
+        assert_eq!(made_in(17).to_string().parse::<AuditId>(), Ok(made_in(17)));
     }
 
     #[test]

@@ -72,7 +72,7 @@ pub use definition::{
 pub use digest::Digest;
 pub use event::{Event, RecoveryCause, SagaStarted, StuckReason};
 pub use failure::{FAILURE_TEXT_BYTES_MAX, Failure, Rejection, Transient, TransientCause};
-pub use id::{BUCKETS_MAX, Bucket, IdError, IdempotencyKey, SagaId, StepIndex, WorkerId};
+pub use id::{AuditId, BUCKETS_MAX, Bucket, IdError, IdempotencyKey, SagaId, StepIndex, WorkerId};
 pub use log::{LOG_TRANSITIONS_MAX, LogError, LogHead, LogRow, Transition};
 pub use payload::{PAYLOAD_BYTES_MAX, Payload, PayloadError};
 pub use policy::breaker::{Admission, Breaker, BreakerPolicy, BreakerState, CallResult, Permit};

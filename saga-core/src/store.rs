@@ -4,6 +4,7 @@
 //! never look into events. What they have to guarantee is written at each
 //! method and tested by the `conformance` suite, which every store must pass.
 
+mod audit;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod feed;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+pub use audit::{Audit, AuditEntry, AuditOutcome, AuditQuery};
 pub use feed::{Cursor, CursorError, Feed, FeedEdge, FeedEntry, FeedError, FeedPage};
 pub use memory::MemoryStore;
 pub use registers::{Register, Registers};
@@ -31,9 +33,9 @@ use crate::time::Timestamp;
 ///
 /// The future of a store method may be dropped at any time: the work it began
 /// is then either done completely or not at all, never in part.
-pub trait Store: SagaLog + Leases + Inbox + Definitions + Feed + Registers {}
+pub trait Store: SagaLog + Leases + Inbox + Definitions + Feed + Registers + Audit {}
 
-impl<T: SagaLog + Leases + Inbox + Definitions + Feed + Registers> Store for T {}
+impl<T: SagaLog + Leases + Inbox + Definitions + Feed + Registers + Audit> Store for T {}
 
 /// The saga log and the row of present state beside it.
 #[async_trait]

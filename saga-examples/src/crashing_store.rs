@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use saga_core::store::{
-    Append, AppendError, Backlog, Claim, CommandAnswer, Cursor, Definitions, Feed, FeedEdge,
-    FeedError, FeedPage, Inbox, Leases, NewSaga, PublishError, Query, Register, Registers, SagaLog,
-    SagaRow, StartOutcome, Store, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
+    Append, AppendError, Audit, AuditEntry, AuditOutcome, AuditQuery, Backlog, Claim,
+    CommandAnswer, Cursor, Definitions, Feed, FeedEdge, FeedError, FeedPage, Inbox, Leases,
+    NewSaga, PublishError, Query, Register, Registers, SagaLog, SagaRow, StartOutcome, Store,
+    StoreError, SubmitOutcome, WorkerCard, WorkerRow,
 };
 use saga_core::{
-    Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
+    AuditId, Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
 };
 use saga_participant::faults::{Plant, chance, crash_here, note, planted, stand_still, strikes};
 
@@ -287,6 +288,25 @@ impl Registers for CrashingStore {
 
     async fn remove_register(&self, name: &str) -> Result<(), StoreError> {
         self.inner.remove_register(name).await
+    }
+}
+
+#[async_trait]
+impl Audit for CrashingStore {
+    async fn record_audit(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+        self.inner.record_audit(entry).await
+    }
+
+    async fn settle_audit(&self, id: AuditId, outcome: &AuditOutcome) -> Result<(), StoreError> {
+        self.inner.settle_audit(id, outcome).await
+    }
+
+    async fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
+        self.inner.audit(query).await
+    }
+
+    async fn forget_audit(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
+        self.inner.forget_audit(age, limit).await
     }
 }
 

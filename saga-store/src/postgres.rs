@@ -1,5 +1,6 @@
 //! A store in PostgreSQL, shared by any number of worker processes.
 
+mod audit;
 mod connect;
 mod definitions;
 mod distributed;

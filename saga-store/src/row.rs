@@ -5,11 +5,12 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use saga_core::store::{
-    Backlog, CommandAnswer, Cursor, FeedEntry, SagaRow, StoreError, Summary, WorkerCard, WorkerRow,
+    AuditEntry, AuditOutcome, Backlog, CommandAnswer, Cursor, FeedEntry, SagaRow, StoreError,
+    Summary, WorkerCard, WorkerRow,
 };
 use saga_core::{
-    Command, DefinitionRef, DefinitionSpec, Digest, IdempotencyKey, LogRow, SagaId, Status,
-    Timestamp, WorkerId,
+    AuditId, Command, DefinitionRef, DefinitionSpec, Digest, IdempotencyKey, LogRow, SagaId,
+    Status, Timestamp, WorkerId,
 };
 use serde::de::DeserializeOwned;
 
@@ -53,6 +54,23 @@ pub(crate) type PendingColumns = (Vec<u8>, String);
 
 /// Of the table `saga_worker`: `id, name, definitions, lease_until`, and whether it has run out.
 pub(crate) type WorkerColumns = (Vec<u8>, String, String, i64, bool);
+
+/// Of the table `saga_audit`: `id, actor, role, remote, action, target, reason, request_id, detail,
+/// ended_at, status, problem`.
+pub(crate) type AuditColumns = (
+    Vec<u8>,
+    String,
+    String,
+    Option<String>,
+    String,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    Option<i64>,
+    Option<i64>,
+    Option<String>,
+);
 
 /// What can be read of some rows. One that cannot is named in the log of the process and left out:
 /// it must not keep anybody from the others.
@@ -184,6 +202,23 @@ pub(crate) fn definition(
 ) -> Result<DefinitionSpec, StoreError> {
     let row = format_args!("{name} v{version}");
     Cell { table: "saga_definition", row: &row }.json("spec", spec)
+}
+
+/// An entry of the audit trail.
+pub(crate) fn audit(columns: AuditColumns) -> Result<AuditEntry, StoreError> {
+    let (id, actor, role, remote, action, target, reason, request_id, detail, ..) = columns;
+    let (.., ended_at, status, problem) = columns;
+    let cell = Cell { table: "saga_audit", row: &hex(&id) };
+    let outcome = match status.zip(ended_at) {
+        Some((status, at)) => Some(AuditOutcome {
+            at: Timestamp::from_micros(at),
+            status: cell.number("status", status)?,
+            problem,
+        }),
+        None => None,
+    };
+    let id = AuditId::from_bytes(cell.sixteen("id", &id)?);
+    Ok(AuditEntry { id, actor, role, remote, action, target, reason, request_id, detail, outcome })
 }
 
 /// How many sagas have which status, from rows that may name a status more than once.

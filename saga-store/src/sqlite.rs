@@ -1,5 +1,6 @@
 //! A store in one SQLite file.
 
+mod audit;
 mod definitions;
 mod failure;
 mod feed;

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use saga_core::store::{
-    Append, AppendError, Backlog, Claim, CommandAnswer, Cursor, Definitions, Feed, FeedEdge,
-    FeedError, FeedPage, Inbox, Leases, NewSaga, PublishError, Query, Register, Registers, SagaLog,
-    SagaRow, StartOutcome, Store, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
+    Append, AppendError, Audit, AuditEntry, AuditOutcome, AuditQuery, Backlog, Claim,
+    CommandAnswer, Cursor, Definitions, Feed, FeedEdge, FeedError, FeedPage, Inbox, Leases,
+    NewSaga, PublishError, Query, Register, Registers, SagaLog, SagaRow, StartOutcome, Store,
+    StoreError, SubmitOutcome, WorkerCard, WorkerRow,
 };
 use saga_core::{
-    Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
+    AuditId, Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
 };
 use tokio::time::timeout;
 
@@ -239,6 +240,25 @@ impl Registers for Punctual {
 
     async fn remove_register(&self, name: &str) -> Result<(), StoreError> {
         self.bound("remove_register", self.store.remove_register(name)).await
+    }
+}
+
+#[async_trait]
+impl Audit for Punctual {
+    async fn record_audit(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+        self.bound("record_audit", self.store.record_audit(entry)).await
+    }
+
+    async fn settle_audit(&self, id: AuditId, outcome: &AuditOutcome) -> Result<(), StoreError> {
+        self.bound("settle_audit", self.store.settle_audit(id, outcome)).await
+    }
+
+    async fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
+        self.bound("audit", self.store.audit(query)).await
+    }
+
+    async fn forget_audit(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
+        self.bound("forget_audit", self.store.forget_audit(age, limit)).await
     }
 }
 

@@ -30,6 +30,7 @@
 //! uses leases of no length and moments far away, so it never waits.
 
 mod appends;
+mod audit;
 mod claims;
 mod commands;
 mod definitions;
@@ -199,6 +200,15 @@ macro_rules! __store_facts {
             registers::of_racing_setters_of_one_version_exactly_one_wins,
             registers::registers_are_listed_by_the_beginning_of_their_names,
             registers::a_removed_register_is_gone_and_begins_anew,
+            audit::an_entry_reads_back_as_it_was_recorded,
+            audit::an_entry_recorded_again_changes_nothing,
+            audit::an_entry_is_completed_once_and_by_its_id_alone,
+            audit::of_racing_outcomes_of_one_entry_exactly_one_is_kept,
+            audit::entries_are_found_by_actor_action_target_and_time,
+            audit::pages_of_the_trail_have_neither_gaps_nor_duplicates,
+            audit::a_page_of_the_trail_is_bounded,
+            audit::only_entries_older_than_the_age_leave_the_oldest_first_and_at_most_the_limit,
+            audit::of_many_who_shorten_the_trail_at_once_each_entry_is_counted_by_one,
             definitions::a_published_definition_is_found_under_its_name_and_version,
             definitions::the_versions_of_a_definition_are_found_under_its_name,
             definitions::policies_of_a_published_version_are_brought_up_to_date,

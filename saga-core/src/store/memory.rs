@@ -1,5 +1,6 @@
 //! The reference store: everything in one locked value. The default in tests.
 
+mod audit;
 mod feed;
 mod registers;
 
@@ -11,14 +12,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    Append, AppendError, Backlog, Claim, CommandAnswer, Definitions, Inbox, Leases, NewSaga,
-    PublishError, Query, Register, SagaLog, SagaRow, StartOutcome, StoreError, SubmitOutcome,
-    WorkerCard, WorkerRow,
+    Append, AppendError, AuditEntry, Backlog, Claim, CommandAnswer, Definitions, Inbox, Leases,
+    NewSaga, PublishError, Query, Register, SagaLog, SagaRow, StartOutcome, StoreError,
+    SubmitOutcome, WorkerCard, WorkerRow,
 };
 use crate::command::Command;
 use crate::definition::DefinitionSpec;
 use crate::digest::Digest;
-use crate::id::{IdempotencyKey, SagaId, WorkerId};
+use crate::id::{AuditId, IdempotencyKey, SagaId, WorkerId};
 use crate::log::LogRow;
 use crate::saga::{Status, WaitReason};
 use crate::time::{Clock, Timestamp};
@@ -41,6 +42,7 @@ struct State {
     definitions: BTreeMap<(String, u32), DefinitionSpec>,
     feed: feed::Order,
     registers: BTreeMap<String, Register>,
+    audit: BTreeMap<AuditId, AuditEntry>,
 }
 
 struct Record {

@@ -19,7 +19,7 @@ use crate::migrations::{self, PendingMigration, Upgrade, refused};
 const TABLE: &str = "saga_migration";
 
 /// The newest schema this release knows.
-const VERSION: i64 = 5;
+const VERSION: i64 = 6;
 
 /// How long opening waits for a server that is not there yet.
 const OPEN_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -130,12 +130,14 @@ fn migrator() -> Migrator {
     let retention = include_str!("../../migrations/postgres/0003_retention.sql");
     let feed = include_str!("../../migrations/postgres/0004_feed.sql");
     let registers = include_str!("../../migrations/postgres/0005_registers.sql");
+    let audit = include_str!("../../migrations/postgres/0006_audit.sql");
     let mut migrator = Migrator::with_migrations(vec![
         simple(1, "saga_log", saga_log),
         simple(2, "narrow_indexes", narrow_indexes),
         simple(3, "retention", retention),
         simple(4, "feed", feed),
-        simple(VERSION, "registers", registers),
+        simple(5, "registers", registers),
+        simple(VERSION, "audit", audit),
     ]);
     // No session locks: behind a transaction pooler, and on databases spread over machines, they
     // do not hold.

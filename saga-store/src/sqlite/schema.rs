@@ -10,7 +10,7 @@ use crate::migrations::{self, PendingMigration};
 const TABLE: &str = "saga_migration";
 
 /// The newest schema this release knows.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 
 /// Runs the migrations that are missing.
 ///
@@ -46,12 +46,14 @@ fn migrator() -> Migrator {
     let retention = include_str!("../../migrations/sqlite/0003_retention.sql");
     let feed = include_str!("../../migrations/sqlite/0004_feed.sql");
     let registers = include_str!("../../migrations/sqlite/0005_registers.sql");
+    let audit = include_str!("../../migrations/sqlite/0006_audit.sql");
     let mut migrator = Migrator::with_migrations(vec![
         simple(1, "saga_log", saga_log),
         simple(2, "narrow_indexes", narrow_indexes),
         simple(3, "retention", retention),
         simple(4, "feed", feed),
-        simple(VERSION, "registers", registers),
+        simple(5, "registers", registers),
+        simple(VERSION, "audit", audit),
     ]);
     migrator.dangerous_set_table_name(TABLE);
     migrator

@@ -35,7 +35,8 @@ async fn no_statement_walks_through_a_table_or_sorts_what_it_finds() {
 }
 
 fn is_swift(name: &str, detail: &str) -> bool {
-    let walks = ["saga", "saga_log", "saga_command"].map(|table| format!("SCAN {table}"));
+    let walks =
+        ["saga", "saga_log", "saga_command", "saga_audit"].map(|table| format!("SCAN {table}"));
     let walks = walks.iter().any(|walk| detail == walk || detail.starts_with(&format!("{walk} ")));
     // All of one bucket are all there are, and all with smaller ids may be as many.
     let whole_bucket =

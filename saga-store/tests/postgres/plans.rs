@@ -90,3 +90,45 @@ async fn the_feed_is_read_from_its_index_on_in_small_and_large_tables() {
         assert!(!plan.lines().any(of_all), "{plan}");
     }
 }
+
+/// So many audit entries, by a few actors, of a few actions, to many targets.
+async fn fill_trail(db: &mut PgConnection, entries: u32) {
+    let sql = format!(
+        "INSERT INTO saga_audit (bucket, at, id, actor, role, action, target)
+         SELECT 7, n, decode(md5(n::text), 'hex'), 'actor-' || n % 5, 'operator', 'action-' || n % 9, 'target-' || n % 999
+         FROM generate_series(1, {entries}) AS n ON CONFLICT DO NOTHING"
+    );
+    sqlx::query(AssertSqlSafe(sql)).execute(db).await.expect("rows");
+}
+
+#[tokio::test]
+async fn the_audit_trail_is_read_and_shortened_through_its_indexes_and_never_sorted() {
+    let database @ Fresh(url) = &fresh();
+    drop(database.open().await);
+    let options = || PostgresOptions::from_url(url).expect("the fixture's URL");
+    let [any, retention] = options().for_batches();
+    let any = any.options([("plan_cache_mode", "force_generic_plan")]);
+    let mut any = any.connect().await.expect("a connection");
+    let mut retention = retention.connect().await.expect("a connection");
+    let reads = [
+        ("saga_audit_pkey", include_str!("../../src/postgres/audit.sql")),
+        ("saga_audit_actor", include_str!("../../src/postgres/audit_of_actor.sql")),
+        ("saga_audit_action", include_str!("../../src/postgres/audit_of_action.sql")),
+        ("saga_audit_target", include_str!("../../src/postgres/audit_of_target.sql")),
+    ];
+    let forget = ("saga_audit_pkey", include_str!("../../src/postgres/forget_audit.sql"));
+    for (entries, analyse) in [(50_000, false), (50_000, true)] {
+        fill_trail(&mut any, entries).await;
+        if analyse {
+            sqlx::query("ANALYZE saga_audit").execute(&mut any).await.expect("statistics");
+        }
+        for (index, sql) in reads {
+            let plan = plan(&mut any, sql).await;
+            let swift = plan.contains(&format!("using {index}"));
+            assert!(swift && !plan.contains("Seq Scan") && !plan.contains("Sort"), "{plan}");
+        }
+        let plan = plan(&mut retention, forget.1).await;
+        assert!(plan.contains(forget.0) && !plan.contains("Seq Scan"), "{plan}");
+        assert!(!plan.contains("Sort"), "{plan}");
+    }
+}

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use saga_core::store::{
-    Append, AppendError, Backlog, Claim, CommandAnswer, Cursor, Definitions, Feed, FeedEdge,
-    FeedError, FeedPage, Inbox, Leases, NewSaga, PublishError, Query, Register, Registers, SagaLog,
-    SagaRow, StartOutcome, Store, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
+    Append, AppendError, Audit, AuditEntry, AuditOutcome, AuditQuery, Backlog, Claim,
+    CommandAnswer, Cursor, Definitions, Feed, FeedEdge, FeedError, FeedPage, Inbox, Leases,
+    NewSaga, PublishError, Query, Register, Registers, SagaLog, SagaRow, StartOutcome, Store,
+    StoreError, SubmitOutcome, WorkerCard, WorkerRow,
 };
 use saga_core::{
-    Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
+    AuditId, Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
 };
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -358,6 +359,30 @@ impl Registers for FaultyStore {
         let name = name.to_owned();
         let remove = |inner: Arc<dyn Store>| async move { inner.remove_register(&name).await };
         self.through("remove_register", remove).await
+    }
+}
+
+#[async_trait]
+impl Audit for FaultyStore {
+    async fn record_audit(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+        let entry = entry.clone();
+        self.through("record_audit", |inner| async move { inner.record_audit(&entry).await }).await
+    }
+
+    async fn settle_audit(&self, id: AuditId, outcome: &AuditOutcome) -> Result<(), StoreError> {
+        let outcome = outcome.clone();
+        let settle = |inner: Arc<dyn Store>| async move { inner.settle_audit(id, &outcome).await };
+        self.through("settle_audit", settle).await
+    }
+
+    async fn audit(&self, query: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
+        let query = query.clone();
+        self.through("audit", |inner| async move { inner.audit(&query).await }).await
+    }
+
+    async fn forget_audit(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
+        let forget = |inner: Arc<dyn Store>| async move { inner.forget_audit(age, limit).await };
+        self.through("forget_audit", forget).await
     }
 }
 
