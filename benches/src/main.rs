@@ -8,15 +8,19 @@ mod finished;
 mod floor;
 mod idle;
 mod load;
+mod look;
 mod machine;
+mod memory;
 mod on_record;
 mod open;
 mod process;
 mod ratio;
+mod recovery;
 mod report;
 mod retention;
 mod subscribers;
 mod table;
+mod worker_process;
 mod workload;
 
 use clap::{Parser, Subcommand};
@@ -51,6 +55,13 @@ enum Bench {
     /// The daemon of that bench
     #[command(hide = true)]
     SubscribersDaemon(subscribers::Served),
+    /// How soon the sagas of a killed worker go on elsewhere
+    Recovery(recovery::Options),
+    /// Bytes for each sleeping, running and finished saga, in memory and on disk
+    Memory(memory::Options),
+    /// A worker of these two
+    #[command(hide = true)]
+    WorkerProcess(worker_process::Served),
     /// Open loop: sagas arrive by a schedule, with trouble on demand; a report in JSON and HTML
     Load(Box<open::Options>),
     /// Two reports of `load` side by side, with their ratios
@@ -71,6 +82,9 @@ fn main() -> anyhow::Result<()> {
         Bench::Retention(options) => retention::run(&options),
         Bench::Subscribers(options) => subscribers::run(&options),
         Bench::SubscribersDaemon(options) => subscribers::serve(&options),
+        Bench::Recovery(options) => recovery::run(&options),
+        Bench::Memory(options) => memory::run(&options),
+        Bench::WorkerProcess(options) => worker_process::serve(&options),
         Bench::Load(options) => open::run(&options),
         Bench::Compare(options) => report::compare::run(&options),
         Bench::Table(options) => table::run(&options),

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::time::timeout;
 
@@ -50,7 +50,7 @@ pub(crate) struct Process {
     name: &'static str,
     child: Child,
     /// The services end when it closes.
-    _stdin: Option<ChildStdin>,
+    stdin: Option<ChildStdin>,
     stdout: Lines<BufReader<ChildStdout>>,
     log: PathBuf,
 }
@@ -77,12 +77,21 @@ impl Process {
         let mut child = child.with_context(|| format!("{} cannot start", program.display()))?;
         let stdout = child.stdout.take().context("its standard output was asked for")?;
         let stdout = BufReader::new(stdout).lines();
-        Ok(Self { name, _stdin: child.stdin.take(), child, stdout, log })
+        Ok(Self { name, stdin: child.stdin.take(), child, stdout, log })
     }
 
     /// The rest of the first line that begins with `prefix`, once it is said.
     pub(crate) async fn says(&mut self, prefix: &str) -> anyhow::Result<String> {
-        let found = timeout(READY_MAX, async {
+        self.says_within(prefix, READY_MAX).await
+    }
+
+    /// The same with a limit of the caller's own.
+    pub(crate) async fn says_within(
+        &mut self,
+        prefix: &str,
+        limit: Duration,
+    ) -> anyhow::Result<String> {
+        let found = timeout(limit, async {
             while let Some(line) = self.stdout.next_line().await? {
                 if let Some(rest) = line.trim().strip_prefix(prefix) {
                     return Ok(rest.trim().to_owned());
@@ -90,8 +99,28 @@ impl Process {
             }
             bail!("it ended")
         });
-        let found = found.await.unwrap_or_else(|_| bail!("it took longer than a minute"));
+        let late = |_| bail!("it took longer than {} s", limit.as_secs());
+        let found = found.await.unwrap_or_else(late);
         found.with_context(|| format!("{} did not say `{prefix}..`: {}", self.name, self.tail()))
+    }
+
+    /// Writes a line to its standard input.
+    pub(crate) async fn tell(&mut self, line: &str) -> anyhow::Result<()> {
+        let stdin = self.stdin.as_mut().context("its standard input is closed")?;
+        let written = stdin.write_all(format!("{line}\n").as_bytes()).await;
+        written.with_context(|| format!("{} hears nothing: {}", self.name, self.tail()))
+    }
+
+    /// Ends it with SIGKILL, and comes back when it is gone.
+    pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill().await.with_context(|| format!("{} cannot be killed", self.name))
+    }
+
+    /// What it holds in memory, in bytes.
+    pub(crate) fn memory(&self) -> anyhow::Result<u64> {
+        let pid =
+            self.pid().with_context(|| format!("{} has ended: {}", self.name, self.tail()))?;
+        Ok(memory_kib(pid)? * 1_024)
     }
 
     /// The id of the process.
@@ -112,4 +141,12 @@ pub(crate) fn signal(pid: u32, name: &str) -> anyhow::Result<()> {
     let sent = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status()?;
     ensure!(sent.success(), "SIG{name} could not be sent to process {pid} ({sent})");
     Ok(())
+}
+
+/// What a process holds in memory.
+pub(crate) fn memory_kib(pid: u32) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next());
+    number.context("no VmRSS: this bench needs Linux")?.parse().map_err(Into::into)
 }

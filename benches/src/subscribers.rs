@@ -17,6 +17,7 @@ use tokio::time::{Instant, interval, sleep, timeout};
 
 use crate::database::Database;
 use crate::load::StoreKind;
+use crate::process::memory_kib;
 use crate::workload::{ORDER, Order};
 
 pub(crate) use serve::{Served, serve};
@@ -144,7 +145,7 @@ async fn measure(options: &Options) -> anyhow::Result<Figures> {
         store: options.store,
         subscribers: options.subscribers,
         slow: options.slow,
-        kib_per_subscriber: (after - before) as f64 / f64::from(options.subscribers),
+        kib_per_subscriber: (after as f64 - before as f64) / f64::from(options.subscribers),
         daemon_mib: after as f64 / 1024.0,
         opened_per_s: f64::from(options.subscribers) / opening.as_secs_f64(),
         sagas,
@@ -282,13 +283,6 @@ async fn take_answer(socket: &mut BufReader<TcpStream>) -> anyhow::Result<()> {
         bail!("{status}: {}", String::from_utf8_lossy(&body));
     }
     Ok(())
-}
-
-fn memory_kib(pid: u32) -> anyhow::Result<i64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().next());
-    number.context("no VmRSS: this bench needs Linux")?.parse().map_err(Into::into)
 }
 
 /// Hundredths of a second of CPU.
