@@ -38,9 +38,13 @@ impl SagaId {
         (self.0 >> 80) as u64
     }
 
-    /// The smallest of all ids of this millisecond, to look for sagas before and after it.
+    /// The smallest of all ids of this millisecond, to look for sagas before and after it. A time
+    /// that is later than any id can hold is after all of them.
     pub const fn first_at(unix_ms: u64) -> Self {
-        Self((unix_ms as u128) << 80)
+        match unix_ms >> 48 {
+            0 => Self((unix_ms as u128) << 80),
+            _ => Self(u128::MAX),
+        }
     }
 
     /// Whether it is a UUID of version 7, as every id is that was made here; a text may be another.
@@ -322,6 +326,16 @@ fn parse_uuid(text: &str) -> Option<u128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_that_no_id_can_hold_is_after_all_ids() {
+        let last = (1 << 48) - 1;
+        let newest = SagaId::new(last, u128::MAX, Bucket::of("any", 1));
+        assert!(SagaId::first_at(last) < newest);
+        for later in [1 << 48, u64::MAX] {
+            assert!(SagaId::first_at(later) > newest, "{later}");
+        }
+    }
 
     #[test]
     fn a_saga_id_is_a_version_7_uuid_that_carries_its_bucket() {

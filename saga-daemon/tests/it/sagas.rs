@@ -265,6 +265,8 @@ async fn sagas_are_found_by_version_key_text_and_time() {
     assert_eq!(keys(&format!("started_after={at}")).await.0, "blue-1");
     assert_eq!(keys(&format!("started_before={at}")).await.0, "red-2 red-1");
     assert_eq!(keys(&format!("started_after={}", at + 7_200_000_000)).await.0, "");
+    let ever = format!("started_before={}", i64::MAX);
+    assert_eq!(keys(&ever).await.0, "blue-1 red-2 red-1");
 }
 
 #[tokio::test]
