@@ -9,4 +9,4 @@ mod runner;
 mod state;
 
 pub(crate) use runner::carry_out_all;
-pub(crate) use state::{Bulk, Change, Counts, Filter, Phase, change, create, find, list, now_ms};
+pub(crate) use state::{Bulk, Change, Counts, Filter, Phase, change, create, find, list};

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 
 use opentelemetry_sdk::error::OTelSdkError;
+use saga_core::store::{FeedEdge, FeedError};
 use saga_core::{Definition, Store};
 use saga_worker::{BuildError, Client, DrainReport, RegistryError, Worker, WorkerBuilder};
 use tokio::net::TcpListener;
@@ -241,6 +242,11 @@ impl DaemonBuilder {
                 "API keys cross the network in the clear unless a proxy with TLS stands before this address: --tls-cert and --tls-key, or such a proxy"
             );
         }
+        if !self.webhooks.is_empty()
+            && let Err(FeedError::Unsupported(why)) = self.store.feed_edge(FeedEdge::Newest).await
+        {
+            return Err(DaemonError::NoFeed(why));
+        }
         let metrics = match self.metrics {
             Some(metrics) => metrics,
             None => Metrics::new()?,
@@ -315,6 +321,11 @@ pub enum DaemonError {
         /// The address asked for.
         address: SocketAddr,
     },
+    /// Webhooks live on the feed of all sagas.
+    #[error(
+        "webhooks need a store with a feed of all sagas, and this one has none ({0}): remove the webhooks from the configuration, or use another store"
+    )]
+    NoFeed(String),
     /// The worker cannot start.
     #[error(transparent)]
     Worker(#[from] BuildError),

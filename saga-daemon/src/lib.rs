@@ -20,6 +20,7 @@ mod openapi;
 mod otlp;
 pub mod outbound;
 pub mod problem;
+mod register;
 mod request;
 mod routes;
 mod server;

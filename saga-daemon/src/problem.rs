@@ -68,6 +68,7 @@ kinds! {
     TooManyStreamsOfKey, TOO_MANY_REQUESTS, "too-many-streams-of-key", "The key holds as many streams as it may";
     TooManyTickets, TOO_MANY_REQUESTS, "too-many-tickets", "Too many tickets wait to be used";
     TooManyBulks, TOO_MANY_REQUESTS, "too-many-bulks", "Too many bulks are under way";
+    TooManyDeliveries, TOO_MANY_REQUESTS, "too-many-deliveries", "Too many deliveries wait";
     Internal, INTERNAL_SERVER_ERROR, "internal", "Something here is broken";
     Unreadable, INTERNAL_SERVER_ERROR, "saga-unreadable", "The saga's log cannot be read";
     NoFeed, NOT_IMPLEMENTED, "feed-unsupported", "This store has no feed of all sagas";

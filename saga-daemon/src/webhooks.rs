@@ -8,11 +8,12 @@
 //! anyway. Of the daemons on one store one delivers for a webhook, by a lease in the same register.
 //!
 //! `event` is what is sent, `signature` how it is signed, `sender` makes one delivery, `state` is the
-//! register, `courier` the task that does it all.
+//! register, `courier` the task of one webhook, and `shift` its deliveries.
 
 mod courier;
 mod event;
 mod sender;
+mod shift;
 mod signature;
 mod state;
 
@@ -27,7 +28,7 @@ use crate::declared::SecretSource;
 use crate::outbound::{AllowHosts, Outbound, Refused};
 
 pub(crate) use courier::deliver_all;
-pub(crate) use state::{Change, State, change, list};
+pub(crate) use state::{Change, State, age, change, list, load};
 
 /// What a webhook may be told of: the verdicts, and that a saga is stuck.
 pub(crate) const OCCASIONS: [Status; 4] =
@@ -78,12 +79,17 @@ impl Webhook {
         }
     }
 
-    /// Where deliveries go, without what may be secret in it.
+    /// Where deliveries go, without what may be secret in it: many endpoints are known by their path
+    /// or query alone.
     pub(crate) fn shown_url(&self) -> String {
         let mut url = self.url.clone();
+        if url.path() != "/" {
+            url.set_path("***");
+        }
         if url.query().is_some() {
             url.set_query(Some("***"));
         }
+        url.set_fragment(None);
         url.to_string()
     }
 }

@@ -66,6 +66,7 @@
 //! | `saga.feed.lag` | gauge | `s` | none | How long the feed has been holding back what is committed; 0 while nobody subscribes. |
 //! | `saga.webhook.deliveries` | counter | `{delivery}` | `webhook`, `outcome` | Tries to deliver to a webhook, and deliveries that were given up. |
 //! | `saga.webhook.waiting` | gauge | `{delivery}` | `webhook` | Deliveries of a webhook that failed and are to be tried again. |
+//! | `saga.webhook.age` | gauge | `s` | `webhook` | Age of the oldest transition that a webhook has not been told of. |
 //! | `saga.webhook.off` | gauge | `{webhook}` | `webhook` | 1 while a webhook is switched off, else 0. |
 //! | `saga.telemetry.dropped` | counter | `{item}` | `signal` | Spans and rounds of metrics that no collector took. |
 //!
@@ -250,6 +251,8 @@ metrics! {
         "Tries to deliver to a webhook, and deliveries that were given up.";
     WEBHOOK_WAITING = "saga.webhook.waiting", Gauge, "{delivery}", [WEBHOOK],
         "Deliveries of a webhook that failed and are to be tried again.";
+    WEBHOOK_AGE = "saga.webhook.age", Gauge, "s", [WEBHOOK],
+        "Age of the oldest transition that a webhook has not been told of.";
     WEBHOOK_OFF = "saga.webhook.off", Gauge, "{webhook}", [WEBHOOK],
         "1 while a webhook is switched off, else 0.";
     TELEMETRY_DROPPED = "saga.telemetry.dropped", Counter, "{item}", [SIGNAL],

@@ -8,8 +8,9 @@ use saga_core::{Digest, IdempotencyKey, SagaId};
 
 use super::command::{Verb, action, actor};
 use crate::body::{BulkBody, BulkCommandBody, BulkFilterBody, BulksBody, CommandBody};
-use crate::bulk::{self, Bulk, Change, Counts, Filter, Phase, now_ms};
+use crate::bulk::{self, Bulk, Change, Counts, Filter, Phase};
 use crate::problem::{Kind, Problem};
+use crate::register::now_ms;
 use crate::request::Call;
 use crate::service::App;
 

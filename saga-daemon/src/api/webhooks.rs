@@ -52,6 +52,9 @@ pub(crate) async fn command(
         || Problem::new(Kind::WebhookUnknown, format!("there is no webhook {name:?} here"));
     let hook = hooks(&app).into_iter().find(|hook| hook.name == name).ok_or_else(unknown)?;
     let change = change(&app, verb, &body).await?;
+    if let Change::Again { transitions } = &change {
+        has_room(&app, name, transitions.len()).await?;
+    }
     let changed = webhooks::change(&**app.client().store(), name, &change).await?;
     let state = changed.ok_or_else(|| {
         Problem::new(
@@ -68,6 +71,20 @@ pub(crate) async fn command(
         "webhook changed by an operator"
     );
     Ok(Json(WebhookBody::new(&hook, Some(&state))))
+}
+
+/// Deliveries are made once more as soon as there is room for them: a webhook that is off or fails
+/// takes no more than it may have of others.
+async fn has_room(app: &App, name: &str, more: usize) -> Result<(), Problem> {
+    let state = webhooks::load(&**app.client().store(), name).await?;
+    let waiting = state.map_or(0, |state| state.retries.len());
+    if waiting.saturating_add(more) <= webhooks::State::RETRIES_MAX {
+        return Ok(());
+    }
+    let detail = format!(
+        "{waiting} deliveries of the webhook {name:?} wait already: mend its endpoint and enable it, then repeat this"
+    );
+    Err(Problem::new(Kind::TooManyDeliveries, detail))
 }
 
 async fn change(app: &App, verb: Verb, body: &WebhookCommandBody) -> Result<Change, Problem> {

@@ -20,7 +20,7 @@ pub struct WebhooksBody {
 pub struct WebhookBody {
     /// Its name.
     pub name: String,
-    /// Where deliveries go; a query is not shown.
+    /// Where deliveries go; its path and query are not shown, for they may be what lets in.
     pub url: String,
     /// What it is told of.
     pub events: Vec<String>,

@@ -10,13 +10,14 @@ use saga_core::{Command, IdempotencyKey};
 use saga_worker::CommandError;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::state::{self, Bulk, Change, Lease, Phase, find, now_ms, save};
+use super::state::{self, Bulk, Change, Phase, find, save};
+use crate::register::{Lease, now_ms};
 use crate::service::App;
 
 /// How often to look for bulks that nobody carries out.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How long the right to carry one out holds.
-const LEASE_MS: u64 = 60_000;
+const LEASE: Duration = Duration::from_secs(60);
 /// Sagas between two notes of the progress.
 const PAGE: u32 = 25;
 /// Commands under way at the same time.
@@ -56,8 +57,7 @@ async fn hand_back(app: &App, me: &str) -> Result<(), StoreError> {
 async fn turn(app: &App, me: &str) -> Result<(), StoreError> {
     let store: &Arc<dyn Store> = app.client().store();
     for bulk in state::list(&**store).await? {
-        let is_held =
-            bulk.lease.as_ref().is_some_and(|lease| lease.by != me && lease.until_ms > now_ms());
+        let is_held = bulk.lease.as_ref().is_some_and(|lease| lease.excludes(me));
         if bulk.phase == Phase::Running && !is_held {
             carry_out(app, me, &bulk.id).await?;
         }
@@ -73,7 +73,7 @@ async fn carry_out(app: &App, me: &str, id: &str) -> Result<(), StoreError> {
         if bulk.phase != Phase::Running {
             return Ok(());
         }
-        bulk.lease = Some(Lease { by: me.to_owned(), until_ms: now_ms() + LEASE_MS });
+        bulk.lease = Some(Lease::new(me, LEASE));
         // The lease first: what follows takes its time.
         if !save(&**store, version, &bulk).await? {
             return Ok(());

@@ -1,17 +1,16 @@
 //! The register of a bulk.
 
 use std::collections::BTreeMap;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use saga_core::store::{Query, Register, Store, StoreError};
+use saga_core::store::{Query, Store, StoreError};
 use saga_core::{CommandAction, SagaId, Status, Timestamp};
 use saga_worker::Search;
 use serde::{Deserialize, Serialize};
 
+use crate::register::{self, Lease, now_ms};
+
 /// What the names of the registers begin with.
 const PREFIX: &str = "bulk/";
-/// How often a change is tried that another process comes before.
-const CHANGES_MAX: usize = 20;
 /// Bulks that are kept; of those that have ended the oldest make room.
 const KEPT: usize = 100;
 
@@ -99,13 +98,6 @@ impl Counts {
     }
 }
 
-/// The right to carry a bulk out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Lease {
-    pub(crate) by: String,
-    pub(crate) until_ms: u64,
-}
-
 /// A change that somebody asks for.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
@@ -135,15 +127,13 @@ pub(crate) async fn create(store: &dyn Store, bulk: &Bulk) -> Result<(), StoreEr
 
 /// All bulks on record.
 pub(crate) async fn list(store: &dyn Store) -> Result<Vec<Bulk>, StoreError> {
-    let registers = store.registers(PREFIX).await?;
-    registers.iter().map(|(name, register)| parse(name, register)).collect()
+    let bulks = register::list(store, PREFIX).await?;
+    Ok(bulks.into_iter().map(|(_, bulk)| bulk).collect())
 }
 
 /// A bulk and the version of its register.
 pub(crate) async fn find(store: &dyn Store, id: &str) -> Result<Option<(u64, Bulk)>, StoreError> {
-    let name = name(id);
-    let Some(register) = store.register(&name).await? else { return Ok(None) };
-    Ok(Some((register.version, parse(&name, &register)?)))
+    register::load(store, &name(id)).await
 }
 
 /// Makes a change, whoever carries it out meanwhile. `None`: there is no such bulk.
@@ -152,39 +142,21 @@ pub(crate) async fn change(
     id: &str,
     change: &Change,
 ) -> Result<Option<Bulk>, StoreError> {
-    for _ in 0..CHANGES_MAX {
-        let Some((version, mut bulk)) = find(store, id).await? else { return Ok(None) };
-        match change {
-            Change::Cancel if bulk.phase == Phase::Running => {
-                (bulk.phase, bulk.ended_ms) = (Phase::Cancelled, Some(now_ms()));
-            }
-            Change::Cancel => {}
-            Change::Release { by } => bulk.lease = bulk.lease.filter(|lease| lease.by != *by),
+    let apply = |bulk: &mut Bulk| match change {
+        Change::Cancel if bulk.phase == Phase::Running => {
+            (bulk.phase, bulk.ended_ms) = (Phase::Cancelled, Some(now_ms()));
         }
-        if save(store, version, &bulk).await? {
-            return Ok(Some(bulk));
-        }
-    }
-    Err(StoreError::Unavailable(format!("bulk {id} is being changed all the time")))
+        Change::Cancel => {}
+        Change::Release { by } => bulk.lease = bulk.lease.take().filter(|lease| lease.by != *by),
+    };
+    register::change(store, &name(id), apply).await
 }
 
 /// `false`: somebody else has changed it meanwhile.
 pub(super) async fn save(store: &dyn Store, version: u64, bulk: &Bulk) -> Result<bool, StoreError> {
-    let json = serde_json::to_string(bulk).expect("it holds only text, numbers and JSON");
-    store.set_register(&name(&bulk.id), version, &json).await
+    register::save(store, &name(&bulk.id), version, bulk).await
 }
 
 fn name(id: &str) -> String {
     format!("{PREFIX}{id}")
-}
-
-fn parse(name: &str, register: &Register) -> Result<Bulk, StoreError> {
-    serde_json::from_str(&register.value)
-        .map_err(|error| StoreError::Corrupt(format!("register {name}: {error}")))
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

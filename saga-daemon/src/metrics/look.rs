@@ -8,7 +8,7 @@ use saga_core::store::{Backlog, StoreError};
 use saga_core::{Status, StuckReason};
 use saga_worker::telemetry::{
     DUE, DUE_AGE, FEED_LAG, FEED_SUBSCRIBERS, INBOX, INBOX_AGE, Metric, READY, REASON, SAGA_STATUS,
-    SAGAS, SAGAS_STUCK, STORE_REACHABLE, WEBHOOK, WEBHOOK_OFF, WEBHOOK_WAITING,
+    SAGAS, SAGAS_STUCK, STORE_REACHABLE, WEBHOOK, WEBHOOK_AGE, WEBHOOK_OFF, WEBHOOK_WAITING,
 };
 
 use crate::service::App;
@@ -30,8 +30,16 @@ pub(super) struct Look {
 struct Known {
     counts: Vec<(Status, u64)>,
     backlog: Backlog,
-    /// The webhooks of this daemon, with how they stand.
-    webhooks: Vec<(String, webhooks::State)>,
+    webhooks: Vec<Standing>,
+}
+
+/// How a webhook of this daemon stands.
+#[derive(Clone, Debug)]
+struct Standing {
+    name: String,
+    state: webhooks::State,
+    /// Seconds; `None` when there is no telling.
+    age: Option<u64>,
 }
 
 impl Look {
@@ -42,8 +50,12 @@ impl Look {
             let backlog = store.backlog().await?;
             let mut webhooks = Vec::new();
             if !hooks.is_empty() {
-                webhooks = webhooks::list(&**store).await?;
-                webhooks.retain(|(name, _)| hooks.iter().any(|hook| hook.name == *name));
+                for (name, state) in webhooks::list(&**store).await? {
+                    if hooks.iter().any(|hook| hook.name == name) {
+                        let age = webhooks::age(&**store, &state).await;
+                        webhooks.push(Standing { name, state, age: age.map(|age| age.as_secs()) });
+                    }
+                }
             }
             Ok::<_, StoreError>(Known { counts, backlog, webhooks })
         };
@@ -82,8 +94,9 @@ pub(super) fn observe(meter: &Meter, seen: &Arc<Mutex<Look>>) {
             observer.observe(*count, &[KeyValue::new(REASON, code.clone())]);
         }
     });
-    of_webhooks(meter, seen, WEBHOOK_WAITING, |state| state.retries.len() as u64);
-    of_webhooks(meter, seen, WEBHOOK_OFF, |state| state.off.is_some().into());
+    of_webhooks(meter, seen, WEBHOOK_WAITING, |hook| Some(hook.state.retries.len() as u64));
+    of_webhooks(meter, seen, WEBHOOK_AGE, |hook| hook.age);
+    of_webhooks(meter, seen, WEBHOOK_OFF, |hook| Some(hook.state.off.is_some().into()));
     of_backlog(meter, seen, DUE, |backlog| backlog.due as f64);
     of_backlog(meter, seen, DUE_AGE, |backlog| backlog.due_for().as_secs_f64());
     of_backlog(meter, seen, INBOX, |backlog| backlog.unanswered as f64);
@@ -94,11 +107,13 @@ fn of_webhooks(
     meter: &Meter,
     seen: &Arc<Mutex<Look>>,
     metric: Metric,
-    figure: impl Fn(&webhooks::State) -> u64 + Send + Sync + 'static,
+    figure: impl Fn(&Standing) -> Option<u64> + Send + Sync + 'static,
 ) {
     gauge(meter, seen, metric, move |look, observer| {
-        for (name, state) in look.known.iter().flat_map(|known| &known.webhooks) {
-            observer.observe(figure(state), &[KeyValue::new(WEBHOOK, name.clone())]);
+        for hook in look.known.iter().flat_map(|known| &known.webhooks) {
+            if let Some(figure) = figure(hook) {
+                observer.observe(figure, &[KeyValue::new(WEBHOOK, hook.name.clone())]);
+            }
         }
     });
 }

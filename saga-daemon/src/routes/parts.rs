@@ -161,6 +161,7 @@ pub(super) const fn webhook_command(
             Kind::WebhookUnknown,
             Kind::SagaNotFound,
             Kind::CursorGone,
+            Kind::TooManyDeliveries,
             Kind::NoFeed,
             Kind::StoreUnavailable,
         ],

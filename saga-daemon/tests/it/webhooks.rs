@@ -1,13 +1,11 @@
 //! Webhooks, to real receivers over HTTP.
 
-use std::collections::{BTreeMap, VecDeque};
+mod receiver;
+
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use reqwest::Url;
 use saga_core::Store;
 use saga_daemon::declared::SecretSource;
@@ -17,75 +15,11 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::net::TcpListener;
 
+use self::receiver::Receiver;
 use crate::process::{Served, program};
 use crate::support::{Answer, PATIENCE, World, memory};
 
 const KEY: &str = "a-key-of-the-shop-3f81";
-
-/// The headers and the body of a request.
-type Delivery = (BTreeMap<String, String>, String);
-
-/// A receiver of webhooks, which answers as it is told and 204 otherwise.
-#[derive(Clone, Default)]
-struct Receiver {
-    /// Each delivery, refused ones included: its headers and its body.
-    got: Arc<Mutex<Vec<Delivery>>>,
-    answers: Arc<Mutex<VecDeque<(u16, &'static str)>>>,
-}
-
-impl Receiver {
-    async fn serve(&self) -> Url {
-        self.serve_at("127.0.0.1:0").await
-    }
-
-    async fn serve_at(&self, address: &str) -> Url {
-        let listener = TcpListener::bind(address).await.unwrap();
-        let url = format!("http://{}/hook?token=hush", listener.local_addr().unwrap());
-        let router = axum::Router::new().fallback(take).with_state(self.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        url.parse().unwrap()
-    }
-
-    /// The answers to the next deliveries: a status, with `Retry-After: 0` or where to go.
-    fn answer(&self, answers: &[(u16, &'static str)]) {
-        self.answers.lock().unwrap().extend(answers);
-    }
-
-    fn got(&self) -> Vec<Delivery> {
-        self.got.lock().unwrap().clone()
-    }
-
-    /// The events of all deliveries: type and id.
-    fn events(&self) -> Vec<(String, String)> {
-        let event = |(_, body): (_, String)| {
-            let event: Value = serde_json::from_str(&body).unwrap();
-            let word = event["type"].as_str().unwrap().rsplit('.').next().unwrap().to_owned();
-            (word, event["id"].as_str().unwrap().to_owned())
-        };
-        self.got().into_iter().map(event).collect()
-    }
-
-    async fn until(&self, deliveries: usize) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.got().len() < deliveries {
-            assert!(Instant::now() < deadline, "only {} deliveries", self.got().len());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    }
-}
-
-async fn take(State(receiver): State<Receiver>, headers: HeaderMap, body: String) -> Response {
-    let text = |value: &axum::http::HeaderValue| value.to_str().unwrap().to_owned();
-    let headers = headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
-    receiver.got.lock().unwrap().push((headers, body));
-    match receiver.answers.lock().unwrap().pop_front() {
-        None => StatusCode::NO_CONTENT.into_response(),
-        Some((status, place)) => {
-            let status = StatusCode::from_u16(status).unwrap();
-            (status, [(header::RETRY_AFTER, "0"), (header::LOCATION, place)]).into_response()
-        }
-    }
-}
 
 fn loopback() -> AllowHosts {
     AllowHosts::default().and(["127.0.0.1".parse().unwrap()])
@@ -304,6 +238,96 @@ async fn an_operator_has_deliveries_made_once_more() {
 }
 
 #[tokio::test]
+async fn an_operator_may_have_a_webhook_told_what_it_does_not_want_by_itself() {
+    let receiver = Receiver::default();
+    let mut hook = Webhook::new("shop", receiver.serve().await);
+    hook.events = [saga_core::Status::Stuck].into();
+    hook.definitions = ["another-definition".to_owned()].into();
+    let world = world(vec![hook]).await;
+    let id = world.start(1, "visa").await;
+    world.until(&id, "completed").await;
+    give(&world, "shop/replay", json!({ "saga_id": id })).await;
+    receiver.until(1).await;
+    let hooks = until(&world, |hooks| hooks[0]["waiting"] == 0).await;
+    assert_eq!((&hooks[0]["delivered"], &hooks[0]["lost"]), (&json!(1), &json!(0)));
+    assert_eq!(receiver.events()[0].0, "completed");
+}
+
+#[tokio::test]
+async fn a_webhook_that_owes_a_thousand_deliveries_takes_no_replay() {
+    let store = memory();
+    let owed = |seq: u64| {
+        let saga_id = "0192d3a4-5b6c-7d8e-9fa0-b1c2d3e4f5a6";
+        json!({ "saga_id": saga_id, "seq": seq, "tries": 1, "first_ms": 1, "next_ms": u64::MAX })
+    };
+    let off = json!({ "since_ms": 1, "why": "a test" });
+    let retries: Vec<_> = (1..=1_000).map(owed).collect();
+    let state = json!({ "cursor": "", "off": off, "retries": retries });
+    assert!(store.set_register("webhook/shop", 0, &state.to_string()).await.unwrap());
+    let hook = Webhook::new("shop", Receiver::default().serve().await);
+    let world = World::with(store, |builder| builder.webhooks(webhooks(vec![hook]))).await;
+    let id = world.start(1, "visa").await;
+    world.until(&id, "completed").await;
+    let refused = give(&world, "shop/replay", json!({ "saga_id": id })).await;
+    assert_eq!((refused.status, refused.problem()), (429, "too-many-deliveries".into()));
+    assert!(refused.raw.contains("1000 deliveries"), "{}", refused.raw);
+}
+
+#[tokio::test]
+async fn what_was_delivered_before_an_operator_steps_in_is_not_delivered_again() {
+    let receiver = Receiver::default();
+    let world = world(vec![Webhook::new("shop", receiver.serve().await)]).await;
+    receiver.hold();
+    // A slow delivery holds the others up no more than it has to.
+    for order in 1..=3 {
+        world.start(order, "visa").await;
+    }
+    receiver.until(3).await;
+    // All three are under way.
+    give(&world, "shop/disable", json!({})).await;
+    receiver.let_go();
+    let hooks = until(&world, |hooks| hooks[0]["delivered"] == 3).await;
+    assert_eq!((&hooks[0]["off"], &hooks[0]["waiting"]), (&json!("a test"), &json!(0)));
+    give(&world, "shop/enable", json!({})).await;
+    world.start(4, "visa").await;
+    receiver.until(4).await;
+    assert_eq!(receiver.got().len(), 4);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_never_answers_costs_its_timeout_and_nobody_else_anything() {
+    let (mute, sound) = (Receiver::default(), Receiver::default());
+    mute.hold();
+    let mut silent = Webhook::new("mute", mute.serve().await);
+    silent.timeout = Duration::from_millis(50);
+    let world = world(vec![silent, Webhook::new("sound", sound.serve().await)]).await;
+    for order in 1..=20 {
+        world.start(order, "visa").await;
+    }
+    sound.until(20).await;
+    let hooks = until(&world, |hooks| hooks[0]["waiting"] == 20).await;
+    assert_eq!(hooks[0]["last_error"], "no answer in time");
+    assert_eq!((&hooks[0]["delivered"], &hooks[0]["lost"]), (&json!(0), &json!(0)));
+    let metrics = world.api.get("/metrics").await.raw;
+    assert!(metrics.contains("saga_webhook_age_seconds{webhook=\"mute\"}"), "{metrics}");
+    mute.let_go();
+    give(&world, "mute/enable", json!({})).await;
+    let hooks = until(&world, |hooks| hooks[0]["delivered"] == 20).await;
+    assert_eq!((&hooks[0]["waiting"], &hooks[0]["last_error"]), (&json!(0), &Value::Null));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_daemon_with_webhooks_does_not_start_on_a_store_without_a_feed() {
+    let url = format!("{}?distributed=true", throwaway_postgres::fresh_database().unwrap());
+    let store = saga_store::connect(&url).await.unwrap();
+    let hook = Webhook::new("shop", "https://shop.example/hooks".parse().unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let daemon = saga_daemon::Daemon::builder(store).webhooks(webhooks(vec![hook]));
+    let error = daemon.start(listener).await.unwrap_err().to_string();
+    assert!(error.contains("webhooks need a store with a feed"), "{error}");
+}
+
+#[tokio::test]
 async fn of_two_daemons_on_one_store_one_delivers_and_the_other_takes_over() {
     let store = memory();
     two_daemons([store.clone(), store]).await;
@@ -457,4 +481,7 @@ async fn a_webhook_that_retention_has_overtaken_goes_on_with_what_is_left() {
     let next = world.start(2, "visa").await;
     receiver.until(1).await;
     assert!(receiver.events()[0].1.starts_with(&next), "{:?}", receiver.events());
+    let metrics = world.api.get("/metrics").await.raw;
+    let lost = "saga_webhook_deliveries_total{outcome=\"lost\",webhook=\"shop\"} 1";
+    assert!(metrics.contains(lost), "{metrics}");
 }
