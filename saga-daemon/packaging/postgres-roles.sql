@@ -27,6 +27,13 @@ REVOKE INSERT, UPDATE, DELETE ON saga_meta, saga_migration FROM saga_run;
 -- The truth is appended to and never changed.
 REVOKE UPDATE, DELETE ON saga_log FROM saga_run;
 
+-- What was done is recorded and never changed; what became of it is added.
+REVOKE UPDATE ON saga_audit FROM saga_run;
+GRANT UPDATE (ended_at, status, problem) ON saga_audit TO saga_run;
+
+-- With audit.retention = "forever", entries never leave; only then:
+--   REVOKE DELETE ON saga_audit FROM saga_run;
+
 -- Definitions stay on record.
 REVOKE DELETE ON saga_definition FROM saga_run;
 

@@ -1,5 +1,6 @@
 //! The handlers, one file per concern.
 
+pub(crate) mod audit;
 pub(crate) mod bulk;
 pub(crate) mod command;
 pub(crate) mod docs;

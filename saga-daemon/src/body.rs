@@ -1,5 +1,6 @@
 //! The JSON bodies of the API. All times are whole microseconds since 1970-01-01T00:00:00Z.
 
+mod audit;
 mod bulk;
 mod command;
 mod engine;
@@ -12,6 +13,7 @@ mod webhook;
 use saga_core::Status;
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
+pub use audit::{AuditEntryBody, AuditListBody};
 pub use bulk::{BulkBody, BulkCommandBody, BulkFilterBody, BulksBody};
 pub use command::{CommandBody, CommandResultBody};
 pub use engine::{

@@ -1,6 +1,7 @@
 //! The command line: [`run`] is the whole of the binary, for programs with Rust steps of their own.
 
 mod arguments;
+mod audit;
 mod bulk;
 mod check;
 mod keys;
@@ -132,6 +133,7 @@ async fn act(action: Action, definitions: Vec<Definition>) -> Result<ExitCode, S
         Action::List(list) => remote::list(&list).await,
         Action::Workers(remote) => remote::workers(&remote).await,
         Action::Breakers(remote) => remote::breakers(&remote).await,
+        Action::Audit(asked) => audit::list(&asked).await,
         Action::Bulk(bulk) => bulk::act(&bulk).await,
         Action::Webhooks { action } => webhooks::act(&action).await,
         Action::Log { remote, id, after, limit } => remote::log(&remote, &id, after, limit).await,

@@ -79,6 +79,8 @@ pub(crate) struct Config {
     pub(crate) otlp: OtlpConfig,
     pub(crate) stdin: WithStdin,
     pub(crate) webhooks: Webhooks,
+    /// How long entries of the audit trail are kept; `None` for ever.
+    pub(crate) audit_retention: Option<Duration>,
 }
 
 /// Whether the end of standard input is the end of the daemon.
@@ -233,6 +235,10 @@ impl Values {
         let webhooks = reader.webhooks();
         let config = Config {
             webhooks,
+            audit_retention: match reader.text("audit.retention").as_str() {
+                "forever" => None,
+                _ => Some(reader.duration("audit.retention", Duration::from_secs(86_400))),
+            },
             store: reader.text("store"),
             store_is_default: self.0["store"].1 == Origin::Default,
             listen: reader.parsed("listen", "an address with a port, such as 127.0.0.1:7878"),

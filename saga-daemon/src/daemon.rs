@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
 
 use opentelemetry_sdk::error::OTelSdkError;
 use saga_core::store::{FeedEdge, FeedError};
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::ApiKeys;
+use crate::audit::{self, Refusals};
 use crate::bulk::carry_out_all;
 use crate::feed::{Feed, Tickets};
 use crate::metrics::Metrics;
@@ -44,6 +46,7 @@ pub struct DaemonBuilder {
     metrics: Option<Metrics>,
     tls: Option<Tls>,
     webhooks: Webhooks,
+    audit_retention: Option<Duration>,
 }
 
 /// Whether a daemon without keys may be reached from other machines.
@@ -100,6 +103,7 @@ impl Daemon {
             metrics: None,
             tls: None,
             webhooks: Webhooks::default(),
+            audit_retention: Some(audit::RETENTION),
         }
     }
 
@@ -126,6 +130,7 @@ impl Daemon {
         let closing = app.closing().clone();
         let delivering = app.tasks().spawn(deliver_all(app.clone(), app.webhooks().subscribe()));
         let bulks = app.tasks().spawn(carry_out_all(app.clone()));
+        app.tasks().spawn(audit::shorten(app.clone()));
         let serving =
             server::serve(listener, router, app.limits(), tls.as_ref(), &closing, app.tasks());
         let draining = async {
@@ -220,6 +225,13 @@ impl DaemonBuilder {
         self
     }
 
+    /// How long entries of the audit trail are kept; `None` for ever. Default 400 days. Counted by the
+    /// store's clock; with several daemons on one store the shortest counts.
+    pub fn audit_retention(mut self, age: Option<Duration>) -> Self {
+        self.audit_retention = age;
+        self
+    }
+
     /// Starts the worker on a listener of its own choice. A daemon without definitions has no
     /// worker: it serves the API for the workers of other processes.
     ///
@@ -278,6 +290,8 @@ impl DaemonBuilder {
             origins: self.origins,
             feed: Feed::default(),
             tickets: Tickets::default(),
+            refusals: Refusals::default(),
+            audit_retention: self.audit_retention,
             webhooks: watch::Sender::new(self.webhooks),
             tasks: TaskTracker::new(),
             ready: AtomicBool::new(true),

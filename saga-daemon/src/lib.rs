@@ -8,6 +8,7 @@
 
 pub mod access;
 mod api;
+mod audit;
 pub mod body;
 mod bulk;
 pub mod cli;

@@ -45,6 +45,8 @@ pub(crate) use page::page;
     body::WebhooksBody,
     body::WebhookBody,
     body::WebhookCommandBody,
+    body::AuditEntryBody,
+    body::AuditListBody,
 )))]
 struct Schemas;
 
@@ -102,6 +104,9 @@ fn operation(route: &Route, keys: Keys) -> Value {
             Keys::None => json!([]),
         };
         operation["x-role"] = json!(role.as_str());
+    }
+    if let Some(action) = route.audit.action() {
+        operation["x-audit"] = json!(action);
     }
     let body = match route.body {
         None => return operation,

@@ -174,6 +174,8 @@ impl IntoResponse for Problem {
         let mut response = (self.0.kind.status(), json).into_response();
         let media_type = HeaderValue::from_static(MEDIA_TYPE);
         response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+        // For whoever has to say in a word what became of a request.
+        response.extensions_mut().insert(self.0.kind);
         for (name, value) in self.0.headers {
             response.headers_mut().insert(name, value);
         }

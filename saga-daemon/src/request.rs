@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 use std::time::Duration;
 
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::{HeaderMap, Method, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -12,7 +13,7 @@ use tokio::time::timeout;
 
 use crate::access::Principal;
 use crate::problem::{Kind, Problem};
-use crate::service::App;
+use crate::service::{App, Limits};
 
 /// Longest `?wait=`.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -43,21 +44,8 @@ impl FromRequest<App> for Call {
         let principal = parts.extensions.remove::<Principal>().ok_or_else(|| {
             Problem::new(Kind::Internal, "nobody has checked who makes this request")
         })?;
-        let limits = app.limits();
         let body = match parts.method {
-            Method::POST => {
-                expect_json(&parts.headers)?;
-                let read = Limited::new(body, limits.body_bytes_max).collect();
-                let bytes = timeout(limits.body_within, read).await.map_err(|_| {
-                    let within = limits.body_within.as_secs();
-                    let detail =
-                        format!("the body did not arrive within {within} s: send it at once");
-                    Problem::new(Kind::TooSlow, detail)
-                })?;
-                read_body(
-                    &bytes.map_err(|error| unreadable(&*error, limits.body_bytes_max))?.to_bytes(),
-                )?
-            }
+            Method::POST => read_body(&read_bytes(&parts.headers, body, app.limits()).await?)?,
             _ => String::new(),
         };
         Ok(Self { path, query, headers: parts.headers, principal, body })
@@ -199,6 +187,22 @@ fn decode(text: &str) -> Option<String> {
         }
     }
     String::from_utf8(decoded).ok()
+}
+
+/// The body of a POST as it comes, which has to be declared as JSON.
+pub(crate) async fn read_bytes(
+    headers: &HeaderMap,
+    body: Body,
+    limits: &Limits,
+) -> Result<Bytes, Problem> {
+    expect_json(headers)?;
+    let read = Limited::new(body, limits.body_bytes_max).collect();
+    let bytes = timeout(limits.body_within, read).await.map_err(|_| {
+        let within = limits.body_within.as_secs();
+        let detail = format!("the body did not arrive within {within} s: send it at once");
+        Problem::new(Kind::TooSlow, detail)
+    })?;
+    Ok(bytes.map_err(|error| unreadable(&*error, limits.body_bytes_max))?.to_bytes())
 }
 
 /// A page of another origin can post to a server on this machine, but not with this media type

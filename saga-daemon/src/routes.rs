@@ -17,6 +17,7 @@ use futures_util::FutureExt as _;
 use tokio::time::timeout;
 
 use crate::access::Role;
+use crate::audit::{self, Trail};
 use crate::problem::{Kind, Problem};
 use crate::request::{WAIT_MAX, read_query};
 use crate::service::App;
@@ -51,6 +52,8 @@ pub(crate) struct Route {
     /// What a POST carries.
     pub(crate) body: Option<Body>,
     pub(crate) answers: &'static [Answer],
+    /// What it leaves in the audit trail.
+    pub(crate) audit: Trail,
     /// Problems beside those that every route, or every route of its kind, may answer with.
     pub(crate) problems: &'static [Kind],
     pub(crate) handler: fn() -> MethodRouter<App>,
@@ -114,6 +117,10 @@ impl Route {
             kinds.extend([Kind::NotJson, Kind::TooLarge, Kind::TooSlow]);
         }
         kinds.extend(self.problems);
+        // What cannot be recorded is not carried out.
+        if self.audit.action().is_some() && !kinds.contains(&Kind::StoreUnavailable) {
+            kinds.push(Kind::StoreUnavailable);
+        }
         kinds
     }
 }
@@ -142,7 +149,8 @@ pub(crate) fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// Checks who calls and whether the parameters are known, then bounds the time it takes.
+/// Checks who calls and whether the parameters are known, sees to the audit trail, and bounds the time
+/// that the handler takes.
 async fn guard(
     State((app, route)): State<(App, &'static Route)>,
     mut request: Request,
@@ -150,20 +158,33 @@ async fn guard(
 ) -> Response {
     let begun = Instant::now();
     let response = match admit(&app, route, &mut request) {
-        Ok(()) => {
-            let within = app.limits().request_within + WAIT_MAX;
-            match timeout(within, next.run(request)).await {
-                Ok(response) => response,
-                Err(_) => {
-                    let detail = format!("no answer within {} s: try again", within.as_secs());
-                    Problem::new(Kind::TimedOut, detail).into_response()
-                }
-            }
+        Ok(()) if route.audit.action().is_some() => {
+            audit::carry_out(&app, route, request, next).await
         }
-        Err(problem) => problem.into_response(),
+        Ok(()) => bounded(&app, next.run(request)).await,
+        Err(problem) => {
+            if problem.kind() == Kind::Forbidden {
+                audit::refuse(&app, route, request, &problem).await;
+            }
+            problem.into_response()
+        }
     };
     app.metrics().answered(route.operation, response.status(), begun.elapsed());
     response
+}
+
+/// The answer of a handler, or a problem when it takes too long.
+pub(crate) async fn bounded(app: &App, handling: impl Future<Output = Response>) -> Response {
+    let within = app.limits().request_within + WAIT_MAX;
+    timeout(within, handling).await.unwrap_or_else(|_| {
+        let detail = format!("no answer within {} s: try again", within.as_secs());
+        Problem::new(Kind::TimedOut, detail).into_response()
+    })
+}
+
+/// What a client gets whose request met a panic.
+pub(crate) fn broken() -> Problem {
+    Problem::new(Kind::Internal, "the request met a fault of this program; its log says more")
 }
 
 fn admit(app: &App, route: &Route, request: &mut Request) -> Result<(), Problem> {
@@ -174,13 +195,13 @@ fn admit(app: &App, route: &Route, request: &mut Request) -> Result<(), Problem>
             (None, Some(ticket)) => app.ticketed(&ticket)?,
             (shown, _) => app.principal(shown)?,
         };
-        if principal.role < role {
-            let held = principal.role;
+        let held = principal.role;
+        request.extensions_mut().insert(principal);
+        if held < role {
             let detail =
                 format!("`{}` needs the role {role}: this key has {held}", route.operation);
             return Err(Problem::new(Kind::Forbidden, detail));
         }
-        request.extensions_mut().insert(principal);
     }
     let known = || route.parameters.iter().filter(|p| p.place == Place::Query).map(|p| p.name);
     for (name, value) in read_query(request.uri().query().unwrap_or_default())? {
@@ -211,10 +232,7 @@ async fn outermost(State(app): State<App>, request: Request, next: Next) -> Resp
     let mut response = if app.answers_for(host) {
         match AssertUnwindSafe(next.run(request)).catch_unwind().await {
             Ok(response) => response,
-            Err(_) => {
-                let detail = "the request met a fault of this program; its log says more";
-                Problem::new(Kind::Internal, detail).into_response()
-            }
+            Err(_) => broken().into_response(),
         }
     } else {
         let host = host.unwrap_or_default();

@@ -4,12 +4,15 @@
 mod stall;
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
@@ -32,6 +35,10 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// What a client gets that speaks plain HTTP where TLS is expected.
 const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: 43\r\nConnection: close\r\n\r\nThis port speaks TLS: ask for https://... .";
+
+/// The other end of the connection that a request came by, as a part of the request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) IpAddr);
 
 /// Serves until `closing` fires, then lets requests under way come to an end.
 pub(crate) async fn serve(
@@ -69,6 +76,7 @@ pub(crate) async fn serve(
             router: router.clone(),
             closing: closing.clone(),
             write_within: limits.write_within,
+            peer: stream.peer_addr().ok().as_ref().map(SocketAddr::ip).map(Peer),
         };
         let handshake = tls.map(|tls| (tls.current(), limits.handshake_within, closing.clone()));
         tasks.spawn(async move {
@@ -99,11 +107,18 @@ struct Serving {
     router: Router,
     closing: CancellationToken,
     write_within: Duration,
+    peer: Option<Peer>,
 }
 
 impl Serving {
     async fn run<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(self, stream: S) {
-        let service = TowerToHyperService::new(self.router);
+        let (router, peer) = (TowerToHyperService::new(self.router), self.peer);
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(peer);
+            }
+            router.call(request)
+        });
         let stream = TokioIo::new(Stalling::new(stream, self.write_within));
         let connection = self.builder.serve_connection(stream, service).with_upgrades();
         let mut connection = pin!(connection);

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access::{ApiKeys, Held, Principal, Role};
+use crate::audit::Refusals;
 use crate::daemon::Exposure;
 use crate::feed::{Feed, Places, Tickets};
 use crate::metrics::Metrics;
@@ -93,6 +94,10 @@ pub(crate) struct Shared {
     pub(crate) tickets: Tickets,
     /// The webhooks; replaced when they are read again.
     pub(crate) webhooks: watch::Sender<Webhooks>,
+    /// Refusals that the audit trail has taken of late.
+    pub(crate) refusals: Refusals,
+    /// How long entries of the audit trail are kept; `None` for ever.
+    pub(crate) audit_retention: Option<Duration>,
     /// Everything that has to come to an end before the daemon does: connections and WebSockets.
     pub(crate) tasks: TaskTracker,
     pub(crate) ready: AtomicBool,
@@ -145,6 +150,14 @@ impl App {
 
     pub(crate) fn webhooks(&self) -> &watch::Sender<Webhooks> {
         &self.0.webhooks
+    }
+
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.0.refusals
+    }
+
+    pub(crate) fn audit_retention(&self) -> Option<Duration> {
+        self.0.audit_retention
     }
 
     pub(crate) fn allows_origin(&self, origin: &str) -> bool {

@@ -103,8 +103,7 @@ fn read(call: &Call, body: &BulkCommandBody) -> Result<Bulk, Problem> {
     let key = call.header("Idempotency-Key")?.map(IdempotencyKey::new).transpose();
     let key = key.map_err(|error| Problem::new(Kind::Malformed, error.to_string()))?;
     let id = match key {
-        // The same key is the same bulk, whoever asks twice.
-        Some(key) => Digest::of(&[key.as_str().as_bytes()]).to_string(),
+        Some(key) => id_of(key.as_str()),
         None => uuid::Uuid::new_v4().simple().to_string(),
     };
     let started_ms = now_ms();
@@ -122,6 +121,11 @@ fn read(call: &Call, body: &BulkCommandBody) -> Result<Bulk, Problem> {
         counts: Counts::default(),
         lease: None,
     })
+}
+
+/// The id of the bulk under a key: the same key is the same bulk, whoever asks twice.
+pub(crate) fn id_of(key: &str) -> String {
+    Digest::of(&[key.as_bytes()]).to_string()
 }
 
 fn filter(body: &BulkFilterBody) -> Result<Filter, Problem> {

@@ -120,7 +120,7 @@ pub(crate) async fn log(State(app): State<App>, call: Call) -> Result<Json<LogBo
     Ok(Json(LogBody { transitions: transitions.collect(), next }))
 }
 
-fn page(call: &Call) -> Result<u32, Problem> {
+pub(super) fn page(call: &Call) -> Result<u32, Problem> {
     let expected = "a number from 1 to 500";
     let limit = call.parsed("limit", expected)?.unwrap_or(100);
     if !(1..=Query::LIMIT_MAX).contains(&limit) {

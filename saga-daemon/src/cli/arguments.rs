@@ -60,6 +60,8 @@ pub(super) enum Action {
         #[command(subcommand)]
         action: WebhookAction,
     },
+    /// Show who changed what through the API, or was refused, newest first.
+    Audit(Audit),
     /// Give a command to every saga that a filter matches, and follow it to its end.
     Bulk(Bulk),
     /// Show what happened to a saga.
@@ -254,6 +256,34 @@ pub(super) struct List {
     #[arg(long, value_name = "DURATION")]
     pub(super) until: Option<String>,
     /// Only those before this saga.
+    #[arg(long, value_name = "ID")]
+    pub(super) before: Option<String>,
+    /// At most so many.
+    #[arg(long)]
+    pub(super) limit: Option<u32>,
+}
+
+/// Which entries of the audit trail are shown.
+#[derive(Debug, Args)]
+pub(super) struct Audit {
+    #[command(flatten)]
+    pub(super) remote: Remote,
+    /// Only of the API key of this id.
+    #[arg(long)]
+    pub(super) actor: Option<String>,
+    /// Only this action, such as saga.stop.
+    #[arg(long)]
+    pub(super) action: Option<String>,
+    /// Only to this saga, bulk, webhook or definition.
+    #[arg(long)]
+    pub(super) target: Option<String>,
+    /// Only within this time, such as 2h.
+    #[arg(long, value_name = "DURATION")]
+    pub(super) since: Option<String>,
+    /// Only longer ago than this, such as 15m.
+    #[arg(long, value_name = "DURATION")]
+    pub(super) until: Option<String>,
+    /// Only those before this entry.
     #[arg(long, value_name = "ID")]
     pub(super) before: Option<String>,
     /// At most so many.

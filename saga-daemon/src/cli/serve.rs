@@ -60,6 +60,7 @@ pub(super) async fn serve(settings: Settings, coded: Vec<Definition>) -> Result<
         .limits(config.limits)
         .metrics(metrics.clone())
         .webhooks(config.webhooks)
+        .audit_retention(config.audit_retention)
         .worker(move |worker| tuned(worker, figures).trace_ratio(ratio));
     if config.insecure == Insecure::Yes {
         builder = builder.insecure();

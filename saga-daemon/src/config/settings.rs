@@ -118,6 +118,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
         "",
         "How long a saga is kept after its verdict, such as 720h; its idempotency key is free again then. Default: for ever",
     ),
+    setting(
+        "audit.retention",
+        "DURATION",
+        "400d",
+        "How long entries of the audit trail are kept, at least 1d; `forever` for ever",
+    ),
     setting("http.body_bytes_max", "BYTES", "1048576", "Largest body of a request"),
     setting("http.connections_max", "N", "4096", "Most connections at a time"),
     setting("http.streams_max", "N", "2048", "Most event streams at a time"),

@@ -53,7 +53,7 @@ fn schema(route: &Route, parameter: &Parameter) -> Value {
         }
         "after" if of_log => count(0),
         "Last-Event-ID" if of_log => count(0),
-        "started_after" | "started_before" => count(0),
+        "started_after" | "started_before" | "since" | "until" => count(0),
         "verdicts" => json!({ "type": "string", "enum": ["true", "false"] }),
         "key" | "key_prefix" | "Idempotency-Key" => {
             json!({ "type": "string", "minLength": 1, "maxLength": 255, "pattern": KEY })

@@ -4,6 +4,7 @@ use axum::routing::MethodRouter;
 
 use super::{Access, Answer, Body, Content, Parameter, Place, Route, TICKET, Verb};
 use crate::access::Role;
+use crate::audit::Trail;
 use crate::problem::Kind;
 use crate::service::App;
 
@@ -83,6 +84,7 @@ pub(super) const fn read(
         parameters: &[],
         body: None,
         answers,
+        audit: Trail::Nothing,
         problems: &[],
         handler,
     }
@@ -108,6 +110,7 @@ pub(super) const COMMAND_ANSWERS: &[Answer] = &[
 pub(super) const fn command(
     path: &'static str,
     operation: &'static str,
+    audit: Trail,
     summary: &'static str,
     handler: fn() -> MethodRouter<App>,
 ) -> Route {
@@ -120,6 +123,7 @@ pub(super) const fn command(
         parameters: COMMAND_PARAMETERS,
         body: Some(Body::Schema("Command")),
         answers: COMMAND_ANSWERS,
+        audit,
         problems: &[
             Kind::SagaNotFound,
             Kind::Refused,
@@ -145,6 +149,7 @@ pub(super) const WEBHOOK_ANSWERS: &[Answer] = &[json(200, "Webhook", "As it stan
 pub(super) const fn webhook_command(
     path: &'static str,
     operation: &'static str,
+    audit: Trail,
     summary: &'static str,
     handler: fn() -> MethodRouter<App>,
 ) -> Route {
@@ -157,6 +162,7 @@ pub(super) const fn webhook_command(
         parameters: WEBHOOK_PARAMETERS,
         body: Some(Body::Schema("WebhookCommand")),
         answers: WEBHOOK_ANSWERS,
+        audit,
         problems: &[
             Kind::WebhookUnknown,
             Kind::SagaNotFound,

@@ -10,6 +10,7 @@ use super::parts::{
 use super::{Access, Answer, Body, Content, Route, Verb};
 use crate::access::Role;
 use crate::api;
+use crate::audit::Trail;
 use crate::problem::Kind;
 
 /// Every route. The router, the documents and the tests are made from it.
@@ -46,6 +47,7 @@ pub(crate) const ROUTES: &[Route] = &[
             json(200, "Saga", "It had been started before under this key with this input."),
             json(202, "Saga", "It has no verdict yet after `wait`."),
         ],
+        audit: Trail::SagaLog("saga.start"),
         problems: &[
             Kind::DefinitionUnknown,
             Kind::KeyConflict,
@@ -213,38 +215,56 @@ pub(crate) const ROUTES: &[Route] = &[
         parameters: &[],
         body: Some(Body::Any("Nothing is expected of it.")),
         answers: &[json(201, "Ticket", "Given.")],
+        audit: Trail::Nothing,
         problems: &[Kind::TooManyTickets],
         handler: || post(api::ticket::give),
     },
     command(
         "/v1/sagas/{id}/retry",
         "retry",
+        Trail::Entry("saga.retry"),
         "Tries what failed again now, with a fresh budget of attempts.",
         gives!(Retry),
     ),
     command(
         "/v1/sagas/{id}/skip",
         "skip",
+        Trail::Entry("saga.skip"),
         "Takes a step, or the compensation of a step, as settled without calling it.",
         gives!(Skip),
     ),
     command(
         "/v1/sagas/{id}/compensate",
         "compensate",
+        Trail::Entry("saga.compensate"),
         "Forces backward recovery before the pivot.",
         gives!(Compensate),
     ),
     command(
         "/v1/sagas/{id}/cancel",
         "cancel",
+        Trail::Entry("saga.cancel"),
         "Asks for backward recovery; refused once the pivot was handed out.",
         gives!(Cancel),
     ),
-    command("/v1/sagas/{id}/pause", "pause", "Hands out no further call.", gives!(Pause)),
-    command("/v1/sagas/{id}/resume", "resume", "Goes on after a pause.", gives!(Resume)),
+    command(
+        "/v1/sagas/{id}/pause",
+        "pause",
+        Trail::Entry("saga.pause"),
+        "Hands out no further call.",
+        gives!(Pause),
+    ),
+    command(
+        "/v1/sagas/{id}/resume",
+        "resume",
+        Trail::Entry("saga.resume"),
+        "Goes on after a pause.",
+        gives!(Resume),
+    ),
     command(
         "/v1/sagas/{id}/stop",
         "stop",
+        Trail::Entry("saga.stop"),
         "Gives up: the verdict lists the effects that remain.",
         gives!(Stop),
     ),
@@ -263,6 +283,7 @@ pub(crate) const ROUTES: &[Route] = &[
             json(202, "Bulk", "Begun."),
             json(200, "Bulk", "A dry run; or a bulk that had begun before under this key."),
         ],
+        audit: Trail::Bulk,
         problems: &[Kind::KeyConflict, Kind::TooManyBulks, Kind::StoreUnavailable],
         handler: || post(api::bulk::start),
     },
@@ -298,6 +319,7 @@ pub(crate) const ROUTES: &[Route] = &[
         parameters: &[path("id", "The bulk's id.")],
         body: Some(Body::Any("Nothing is expected of it.")),
         answers: &[json(200, "Bulk", "As it stands.")],
+        audit: Trail::Entry("bulk.end"),
         problems: &[Kind::BulkUnknown, Kind::StoreUnavailable],
         handler: || post(api::bulk::cancel),
     },
@@ -315,18 +337,21 @@ pub(crate) const ROUTES: &[Route] = &[
     webhook_command(
         "/v1/webhooks/{name}/enable",
         "enable_webhook",
+        Trail::Entry("webhook.enable"),
         "Switches a webhook on again; it goes on where it stood, and tries at once what waits.",
         webhook!(Enable),
     ),
     webhook_command(
         "/v1/webhooks/{name}/disable",
         "disable_webhook",
+        Trail::Entry("webhook.disable"),
         "Switches a webhook off. It keeps its place.",
         webhook!(Disable),
     ),
     webhook_command(
         "/v1/webhooks/{name}/replay",
         "replay_webhook",
+        Trail::Entry("webhook.replay"),
         "Delivers once more: of one saga, or everything after a place in the feed.",
         webhook!(Replay),
     ),
@@ -360,6 +385,26 @@ pub(crate) const ROUTES: &[Route] = &[
         &[json(200, "BreakerList", "One per participant and direction.")],
         || get(api::engine::breakers),
     ),
+    Route {
+        parameters: &[
+            query("actor", "Only of the API key of this id."),
+            query("action", "Only this action, such as saga.stop."),
+            query("target", "Only to this saga, bulk, webhook or definition."),
+            query("since", "Only at this time or later, in microseconds since 1970."),
+            query("until", "Only before this time, in microseconds since 1970."),
+            query("before", "The page after the one whose `next` this is."),
+            LIMIT,
+        ],
+        problems: STORE,
+        ..read(
+            Access::From(Role::Operator),
+            "/v1/audit",
+            "audit",
+            "Who changed what through the API, or was refused for their role, newest first. What is written before it is done: commands, bulks, webhooks. Starts are in the logs of their sagas.",
+            &[json(200, "AuditList", "A page.")],
+            || get(api::audit::list),
+        )
+    },
     read(
         Access::Public,
         "/healthz",
@@ -438,5 +483,24 @@ mod tests {
         assert_eq!(allowed("/v1/sagas/x/stop"), Some("POST"));
         assert_eq!(allowed("/healthz"), Some("GET, HEAD"));
         assert_eq!(allowed("/nothing"), None);
+    }
+
+    #[test]
+    fn every_route_that_changes_something_leaves_a_trace_of_its_own() {
+        let mut actions = Vec::new();
+        for route in ROUTES {
+            let expected = match (route.verb, route.operation) {
+                // A ticket opens a stream for half a minute, to whoever may open it anyway.
+                (Verb::Get, _) | (Verb::Post, "ticket") => route.audit == Trail::Nothing,
+                (Verb::Post, "start") => route.audit == Trail::SagaLog("saga.start"),
+                (Verb::Post, _) => route.audit.action().is_some(),
+            };
+            assert!(expected, "{} leaves {:?}", route.operation, route.audit);
+            actions.extend(route.audit.action());
+        }
+        let count = actions.len();
+        actions.sort_unstable();
+        actions.dedup();
+        assert_eq!((actions.len(), count), (count, 12));
     }
 }

@@ -124,6 +124,10 @@ async fn the_daemon_runs_as_a_role_that_can_change_neither_tables_nor_the_log() 
     assert_eq!(done.status.code(), Some(0), "{} {}", stderr(&done), served.log());
     let refused = served.run(&["start", "brew-tea", "{\"cups\": 99}", "--wait", "60s"]);
     assert_eq!(refused.status.code(), Some(10), "{} {}", stderr(&refused), served.log());
+    let saga = served.json(&["list", "--limit", "1"])["sagas"][0]["id"].clone();
+    served.run(&["pause", saga.as_str().unwrap(), "--reason", "closing time"]);
+    let entry = served.json(&["audit"])["entries"][0].clone();
+    assert_eq!((&entry["target"], &entry["status"]), (&saga, &serde_json::json!(409)), "{entry}");
     served.signal("TERM");
     assert_eq!(served.code(), Some(0));
 
@@ -138,6 +142,8 @@ async fn the_daemon_runs_as_a_role_that_can_change_neither_tables_nor_the_log() 
         "UPDATE saga_meta SET value = 1",
         "DELETE FROM saga_migration",
         "DELETE FROM saga_definition",
+        "UPDATE saga_audit SET actor = 'somebody-else'",
+        "TRUNCATE saga_audit",
     ] {
         let refused = sqlx::query(forbidden).execute(&mut db).await.unwrap_err().to_string();
         let denied = refused.contains("permission denied") || refused.contains("must be owner");

@@ -13,6 +13,8 @@ use crate::support::Api;
 const TOKEN: &str = "canary-token-5e1f";
 const BEARER: &str = "canary-bearer-77aa";
 const COOKIE: &str = "canary-cookie-09b2";
+/// What a `skip` assumes: in the command to the saga, and not in the audit trail.
+const OUTPUT: &str = "canary-output-41d8";
 const PASSWORD: &str = "canary-password-c3d4";
 
 /// Every file below a folder, as text.
@@ -69,6 +71,15 @@ async fn ask(url: &str, key: &str) -> String {
     assert_eq!(started.status, 201, "{}", started.raw);
     let id = started.text("/id");
     let mut said = started.raw;
+    let stop = api.request(Method::POST, &format!("/v1/sagas/{id}/skip"));
+    let assumed = serde_json::json!({ "processed": OUTPUT });
+    let stop =
+        stop.json(&serde_json::json!({ "reason": "x", "step": "capture", "assume": assumed }));
+    let refused = api.send(stop.header("Cookie", format!("session={COOKIE}"))).await;
+    assert_eq!(refused.status, 409, "{}", refused.raw);
+    let trail = api.get("/v1/audit").await.raw;
+    assert!(trail.contains("saga.skip") && !trail.contains(OUTPUT), "{trail}");
+    said.push_str(&trail);
     let stranger = api.with_key(BEARER).get("/v1/sagas").await;
     assert_eq!(stranger.status, 401);
     said.push_str(&stranger.raw);

@@ -103,9 +103,18 @@ impl World {
         tune: impl FnOnce(DaemonBuilder) -> DaemonBuilder,
     ) -> Self {
         let gate: Gate = Arc::new(Semaphore::new(0));
+        let builder = tune(Daemon::builder(store).register(place_order(&gate)));
+        Self::of(builder, gate).await
+    }
+
+    /// A daemon without a worker.
+    pub(crate) async fn idle(store: Arc<dyn Store>) -> Self {
+        Self::of(Daemon::builder(store), Arc::new(Semaphore::new(0))).await
+    }
+
+    async fn of(builder: DaemonBuilder, gate: Gate) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let builder = tune(Daemon::builder(store).register(place_order(&gate)));
         let daemon = builder.start(listener).await.unwrap();
         let handle = daemon.handle();
         let shutdown = CancellationToken::new();
