@@ -72,6 +72,17 @@ impl Figures {
         })
     }
 
+    /// Bytes written per saga, whichever the store tells.
+    pub(crate) fn written_bytes(&self) -> Option<f64> {
+        self.costs.wal_bytes_per_saga.or(self.costs.written_bytes_per_saga)
+    }
+
+    /// Milliseconds of CPU per saga, of the engine and of the database where that is told.
+    pub(crate) fn cpu_ms(&self) -> Option<f64> {
+        let Costs { engine_cpu_s_per_1000, database_cpu_s_per_1000, .. } = self.costs;
+        Some(engine_cpu_s_per_1000? + database_cpu_s_per_1000.unwrap_or_default())
+    }
+
     /// The two lines above a table.
     pub(crate) fn print_head(load: &Load) {
         if !load.json {
@@ -98,7 +109,7 @@ impl Figures {
             return Ok(());
         }
         let Self { bench, store, concurrency, sagas_per_s, p50_ms, p99_ms, costs, .. } = self;
-        let bytes = costs.wal_bytes_per_saga.or(costs.written_bytes_per_saga);
+        let bytes = self.written_bytes();
         println!(
             "{bench:>6} {:>8} {concurrency:>5} {sagas_per_s:>10.0} {p50_ms:>9.2} {p99_ms:>9.2} {:>8} {:>8} {:>8} {:>8}",
             store.name(),
@@ -111,12 +122,13 @@ impl Figures {
     }
 }
 
-fn percentile(sorted: &[Duration], percent: usize) -> f64 {
+/// A percentile of times in ascending order, in milliseconds.
+pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
     sorted.get(at).map_or(0.0, |latency| latency.as_secs_f64() * 1_000.0)
 }
 
 /// A figure, or a dash where it cannot be told.
-fn cell(figure: Option<f64>, decimals: usize) -> String {
+pub(crate) fn cell(figure: Option<f64>, decimals: usize) -> String {
     figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.decimals$}"))
 }

@@ -18,6 +18,7 @@ mod ratio;
 mod recovery;
 mod report;
 mod retention;
+mod scale;
 mod subscribers;
 mod table;
 mod worker_process;
@@ -55,6 +56,8 @@ enum Bench {
     /// The daemon of that bench
     #[command(hide = true)]
     SubscribersDaemon(subscribers::Served),
+    /// How cost grows: with clients, workers, steps, payload, history, and sagas due at once
+    Scale(Box<scale::Options>),
     /// How soon the sagas of a killed worker go on elsewhere
     Recovery(recovery::Options),
     /// Bytes for each sleeping, running and finished saga, in memory and on disk
@@ -82,6 +85,7 @@ fn main() -> anyhow::Result<()> {
         Bench::Retention(options) => retention::run(&options),
         Bench::Subscribers(options) => subscribers::run(&options),
         Bench::SubscribersDaemon(options) => subscribers::serve(&options),
+        Bench::Scale(options) => scale::run(&options),
         Bench::Recovery(options) => recovery::run(&options),
         Bench::Memory(options) => memory::run(&options),
         Bench::WorkerProcess(options) => worker_process::serve(&options),

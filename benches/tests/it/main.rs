@@ -3,6 +3,7 @@
 
 mod memory;
 mod recovery;
+mod scale;
 
 use std::process::Command;
 
