@@ -21,6 +21,10 @@ pub struct Command {
     pub reason: String,
     /// For what.
     pub action: CommandAction,
+    /// Only if the saga still stands at this position of its log, where the asker has seen it;
+    /// `None`: wherever it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_seq: Option<u64>,
 }
 
 /// What is asked for.
@@ -93,6 +97,17 @@ impl Command {
         }
         Ok(())
     }
+
+    /// Whether the saga still stands where the command expects it.
+    ///
+    /// # Errors
+    /// [`Refusal::MovedOn`] when it does not.
+    pub fn check_position(&self, seq: u64) -> Result<(), Refusal> {
+        match self.expected_seq {
+            Some(expected) if expected != seq => Err(Refusal::MovedOn { expected, seq }),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl fmt::Display for Command {
@@ -157,6 +172,10 @@ pub enum Refusal {
     NotSkippable { step: String, state: String, why: String },
     #[error("step {step} cannot be taken as processed with this output: {why}")]
     Output { step: String, why: String },
+    #[error(
+        "the saga has moved on from position {expected} to {seq}: look at it again, then ask anew"
+    )]
+    MovedOn { expected: u64, seq: u64 },
     #[error("the log of the saga is full: it can only be stopped")]
     LogFull,
     #[error("the saga is paused already")]

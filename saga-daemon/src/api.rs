@@ -36,6 +36,6 @@ fn saga_response(status: StatusCode, view: SagaView) -> Response {
     (status, headers, Json(SagaBody::from(view))).into_response()
 }
 
-fn entity_tag(seq: u64) -> HeaderValue {
+pub(crate) fn entity_tag(seq: u64) -> HeaderValue {
     HeaderValue::from_str(&format!("\"{seq}\"")).expect("quotes and digits are visible ASCII")
 }

@@ -240,6 +240,10 @@ impl From<CommandError> for Problem {
                 problem.0.body.field = Some(field.to_owned());
                 problem
             }
+            CommandError::Refused(saga_core::Refusal::MovedOn { seq, .. }) => {
+                let tag = crate::api::entity_tag(seq);
+                Self::new(Kind::Changed, detail).with_header(header::ETAG, tag)
+            }
             CommandError::Refused(_) => Self::new(Kind::Refused, detail),
             CommandError::NotFound { id } => ClientError::NotFound { id }.into(),
             CommandError::Conflict { id, .. } => Self::new(Kind::KeyConflict, detail).about(id),

@@ -135,6 +135,14 @@ impl Tags {
             Self::Of(seqs) => seqs.contains(&seq),
         }
     }
+
+    /// The one position that is meant; `None` for any or one of several.
+    pub(crate) fn only(&self) -> Option<u64> {
+        match self {
+            Self::Of(seqs) if seqs.len() == 1 => seqs.first().copied(),
+            Self::Any | Self::Of(_) => None,
+        }
+    }
 }
 
 /// Reads `500ms`, `30s`, `2m`, `1h` or `7d`.

@@ -74,6 +74,7 @@ mod postgres {
             actor: "ops".into(),
             reason: "a test".into(),
             action: CommandAction::Pause,
+            expected_seq: None,
         }
     }
 

@@ -227,7 +227,7 @@ impl Executor {
             Some(answered) = self.calls.join_next() => self.answered(answered),
             () = self.driven.bell.notified() => {
                 self.at = self.runtime.now();
-                self.read_inbox().await
+                self.read_inbox(Vec::new()).await
             }
             () = until => {
                 self.at = self.runtime.now();
@@ -270,8 +270,8 @@ impl Executor {
         Ok(events)
     }
 
-    async fn read_inbox(&mut self) -> Result<Vec<Event>, Halt> {
-        let mut events = Vec::new();
+    /// Carries out the commands in the inbox, after `events` that are not yet durable.
+    async fn read_inbox(&mut self, mut events: Vec<Event>) -> Result<Vec<Event>, Halt> {
         let commands = match self.runtime.store.commands(self.saga.id()).await {
             Ok(commands) => commands,
             Err(error) => {
@@ -282,7 +282,9 @@ impl Executor {
         };
         for command in commands {
             let request_id = command.request_id.clone();
-            if let Err(refusal) = self.vet(&command) {
+            // What is in the same transition has moved the saga on already.
+            let seq = self.saga.head().seq + u64::from(!events.is_empty());
+            if let Err(refusal) = self.vet(&command).and_then(|()| command.check_position(seq)) {
                 self.replies.push((request_id, CommandAnswer::Refused(refusal)));
                 continue;
             }

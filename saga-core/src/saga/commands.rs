@@ -19,6 +19,7 @@ impl Saga {
             return Ok(());
         }
         command.check()?;
+        command.check_position(self.head.seq)?;
         self.accepts(&command)?;
         let action = command.action.clone();
         self.record(events, now, Event::CommandAccepted(command))?;

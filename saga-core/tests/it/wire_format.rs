@@ -265,6 +265,7 @@ fn commands() -> Vec<(Event, &'static str)> {
         actor: "ada".to_owned(),
         reason: "why not".to_owned(),
         action,
+        expected_seq: None,
     };
     actions.map(|(action, json)| (Event::CommandAccepted(command(action)), json)).to_vec()
 }

@@ -66,6 +66,9 @@ pub(crate) async fn give(
         actor: actor(&call.principal, body.actor.as_deref()),
         action: action(verb, &body)?,
         reason: body.reason,
+        // Where the saga stands is looked at here, for an answer at once, and again by the worker
+        // that carries the command out, for by then it may have moved on.
+        expected_seq: call.tags("If-Match")?.and_then(|tags| tags.only()),
     };
     unchanged(&app, &call, id, &request_id).await?;
     let (status, carried_out) = match app.client().command(id, command).await {

@@ -131,5 +131,6 @@ fn command(bulk: &Bulk, row: &SagaRow) -> Command {
         actor: bulk.actor.clone(),
         reason: bulk.reason.clone(),
         action: bulk.action.clone(),
+        expected_seq: None,
     }
 }

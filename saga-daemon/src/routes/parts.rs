@@ -98,7 +98,7 @@ pub(super) const COMMAND_PARAMETERS: &[Parameter] = &[
     ),
     header(
         "If-Match",
-        "Only if the saga still stands where this entity tag says, compared when the command is handed in. A command repeated under its request id is not refused for it.",
+        "Only if the saga still stands where this entity tag says, compared when the command is handed in and, for a single tag, again when it is carried out. A command repeated under its request id is not refused for it.",
     ),
 ];
 pub(super) const COMMAND_ANSWERS: &[Answer] = &[

@@ -49,6 +49,7 @@ fn pause(request_id: &str) -> Command {
         actor: "ops".into(),
         reason: "a test".into(),
         action: CommandAction::Pause,
+        expected_seq: None,
     }
 }
 

@@ -117,6 +117,16 @@ impl Client {
         let request_id = IdempotencyKey::new(format!("{:032x}", self.entropy.bits()));
         let request_id = request_id.expect("32 hexadecimal digits are short and printable");
         let (actor, reason) = (actor.into(), reason.into());
-        self.command(id, Command { request_id, actor, reason, action: CommandAction::Cancel }).await
+        self.command(
+            id,
+            Command {
+                request_id,
+                actor,
+                reason,
+                action: CommandAction::Cancel,
+                expected_seq: None,
+            },
+        )
+        .await
     }
 }

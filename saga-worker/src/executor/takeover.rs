@@ -252,10 +252,7 @@ impl Executor {
         };
         let opening = self.saga.advance(self.at, stimulus);
         let events = match opening {
-            Ok(mut events) => self.read_inbox().await.map(|more| {
-                events.extend(more);
-                events
-            }),
+            Ok(events) => self.read_inbox(events).await,
             Err(error) => Err(error.into()),
         };
         match events {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use saga_core::{
-    Assume, CommandAction, Effect, Payload, Refusal, Remaining, SagaId, Status, Verdict,
+    Assume, Command, CommandAction, Effect, Payload, Refusal, Remaining, SagaId, Status, Verdict,
 };
 use saga_worker::{Client, CommandError, Started, Worker};
 use tokio::time::Instant;
@@ -69,6 +69,31 @@ async fn cancel_after_the_pivot_was_handed_out_is_refused_with_its_name() {
         }
         world.desk.open();
         assert_eq!(verdict(&started).await, Verdict::Completed);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_operators_who_saw_the_same_saga_one_is_told_that_it_has_moved_on() {
+    from_both(|world, worker, client| async move {
+        world.desk.always("confirm", ACTION, Behave::Reject);
+        let started = order(&worker).await;
+        world.settled(started.id, Status::Stuck).await;
+        let seq = client.view(started.id).await.unwrap().unwrap().seq;
+        let seen = |request_id, action| {
+            let command = command(request_id, action);
+            client.command(started.id, Command { expected_seq: Some(seq), ..command })
+        };
+        let (pause, retry) =
+            tokio::join!(seen("pause", CommandAction::Pause), seen("retry", CommandAction::Retry));
+        let (refused, first) = match (pause, retry) {
+            (Ok(()), refused) => (refusal(refused), seen("pause", CommandAction::Pause)),
+            (refused, Ok(())) => (refusal(refused), seen("retry", CommandAction::Retry)),
+            both => panic!("{both:?}"),
+        };
+        assert!(matches!(refused, Refusal::MovedOn { expected, .. } if expected == seq));
+        // The one that was carried out may be repeated.
+        first.await.unwrap();
     })
     .await;
 }

@@ -147,6 +147,19 @@ fn a_command_without_actor_or_reason_is_refused() {
 }
 
 #[test]
+fn a_command_for_another_position_of_the_log_than_the_present_one_is_refused() {
+    let mut script = Script::of("c1");
+    script.run("c1:go");
+    let mut command = script.command("pause");
+    let seq = script.saga.head().seq;
+    command.expected_seq = Some(seq + 1);
+    let refused = script.send(Stimulus::Command(command.clone())).expect_err("it stands elsewhere");
+    assert_eq!(refused, HandleError::Refused(Refusal::MovedOn { expected: seq + 1, seq }));
+    command.expected_seq = Some(seq);
+    script.send(Stimulus::Command(command)).expect("it stands there");
+}
+
+#[test]
 fn a_command_is_idempotent_by_its_request_id_even_after_the_end() {
     let mut script = Script::of("c1 c2");
     script.run("c1");

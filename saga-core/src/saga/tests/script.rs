@@ -215,6 +215,7 @@ impl Script {
             actor: "ada".to_owned(),
             reason: "because".to_owned(),
             action: action(word),
+            expected_seq: None,
         }
     }
 

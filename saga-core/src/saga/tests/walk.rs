@@ -162,6 +162,7 @@ impl Node {
             actor: "ada".to_owned(),
             reason: "because".to_owned(),
             action: action(&word),
+            expected_seq: None,
         })
     }
 

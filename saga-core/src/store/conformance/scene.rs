@@ -271,5 +271,6 @@ pub(super) fn command(request_id: &str, reason: &str) -> Command {
             step: "reserve-stock".into(),
             assume: Assume::Processed(Payload::null()),
         },
+        expected_seq: None,
     }
 }

@@ -114,5 +114,6 @@ pub(super) fn command(request_id: String, action: CommandAction) -> Command {
         actor: "customer".to_owned(),
         reason: "changed their mind".to_owned(),
         action,
+        expected_seq: None,
     }
 }

@@ -160,6 +160,7 @@ pub(crate) fn command(request_id: &str, action: CommandAction) -> Command {
         actor: "olga".to_owned(),
         reason: "the customer called".to_owned(),
         action,
+        expected_seq: None,
     }
 }
 
