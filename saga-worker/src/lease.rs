@@ -63,6 +63,11 @@ impl Tenure {
         *until = (*until).max(asked + self.ttl);
     }
 
+    /// The store says that the lease is over.
+    fn disprove(&self) {
+        *self.proven_until.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
     /// Keeps the lease until it is lost; then fires [`Tenure::lost`] and returns.
     ///
     /// A renewal that is not answered in time costs no lease by itself: another one is sent after it,
@@ -80,7 +85,10 @@ impl Tenure {
                         self.prove(asked);
                         next_at = next_at.max(asked + self.ttl / 3);
                     }
-                    Ok(false) => break,
+                    Ok(false) => {
+                        self.disprove();
+                        break;
+                    }
                     Err(error) => {
                         telemetry.lease_failed("renew");
                         tracing::warn!(worker = %self.worker, %error, "cannot renew the lease, trying again");
@@ -101,5 +109,27 @@ impl Tenure {
         telemetry.lease_failed("lost");
         tracing::error!(worker = %self.worker, "lease lost: calls are given up, sagas left to others");
         self.lost.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use saga_core::MemoryStore;
+
+    use super::*;
+    use crate::SystemClock;
+    use crate::telemetry::TraceRatio;
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_certain_any_more_once_the_store_knows_of_no_lease() {
+        let store = MemoryStore::new(Arc::new(SystemClock));
+        let (worker, ttl) = (WorkerId::from_bytes([7; 16]), Duration::from_secs(30));
+        let tenure = Tenure::new(worker, ttl, Instant::now());
+        assert!(tenure.certain_until().is_some() && tenure.holds());
+        // Its first renewal is due after a third of the lease.
+        tenure.keep(&store, &Telemetry::new("a test", TraceRatio::default())).await;
+        assert!(tenure.certain_until().is_none() && !tenure.holds());
     }
 }
