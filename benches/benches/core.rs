@@ -96,7 +96,7 @@ impl Written {
         let id = SagaId::new(1_700_000_000_000, 17, Bucket::of("order-17", 256));
         let input = Payload::from_json(format!(r#"{{"number":"{}"}}"#, "7".repeat(180)))
             .expect("this is JSON");
-        let request = StartRequest { input, key: None, traceparent: None };
+        let request = StartRequest { input, key: None, traceparent: None, by: None };
         let (saga, events) = Saga::start(id, spec, now, request);
         let call = call_of(&saga, now);
         let mut written = Self { saga, log: Vec::new(), events: 0, now, call };

@@ -104,7 +104,8 @@ fn finished(
     let input = Payload::encode(&Order::new(number))?;
     let input_digest = Digest::of(&[input.as_json().as_bytes()]);
     let started_at = Timestamp::from_micros(i64::try_from(micros)?);
-    let request = StartRequest { input, key: Some(IdempotencyKey::new(&key)?), traceparent: None };
+    let request =
+        StartRequest { input, key: Some(IdempotencyKey::new(&key)?), traceparent: None, by: None };
     let (mut saga, mut events) = Saga::start(id, spec.clone(), started_at, request);
     let (mut at, mut log) = (started_at, Vec::new());
     loop {

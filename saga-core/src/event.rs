@@ -128,6 +128,9 @@ pub struct SagaStarted {
     /// W3C trace context of the caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceparent: Option<String>,
+    /// Who started it, where callers have to say who they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
 }
 
 /// What turned a saga backward.
@@ -241,6 +244,9 @@ impl Event {
     pub fn describe(&self, spec: &DefinitionSpec) -> String {
         let name = |step: &StepIndex| spec.name_of(*step);
         match self {
+            Self::SagaStarted(SagaStarted { definition, by: Some(by), .. }) => {
+                format!("saga {definition} started by {by}")
+            }
             Self::SagaStarted(started) => format!("saga {} started", started.definition),
             Self::StepReceived { step, attempt } => {
                 format!("step {} received (attempt {attempt})", name(step))

@@ -21,7 +21,7 @@
 //!     Step::pivot("capture", capture),
 //! ])?;
 //! let now = Timestamp::from_micros(0);
-//! let request = StartRequest { input: Payload::null(), key: None, traceparent: None };
+//! let request = StartRequest { input: Payload::null(), key: None, traceparent: None, by: None };
 //! let id = SagaId::new(0, 0, Bucket::of("order-1", 1));
 //! let (mut saga, mut events) = Saga::start(id, order.spec().clone(), now, request);
 //!

@@ -227,6 +227,7 @@ impl Saga {
             key: request.key,
             deadline,
             traceparent: request.traceparent,
+            by: request.by,
         };
         let saga = Self::born(id, spec, now, started.clone());
         (saga, vec![Event::SagaStarted(started)])
@@ -484,4 +485,6 @@ pub struct StartRequest {
     pub key: Option<IdempotencyKey>,
     /// W3C trace context of the caller.
     pub traceparent: Option<String>,
+    /// Who starts it, where callers have to say who they are.
+    pub by: Option<String>,
 }

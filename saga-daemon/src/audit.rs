@@ -7,7 +7,7 @@
 //! did not live to tell.
 //!
 //! Starts are the exception. There are thousands in a second, and what a start does first is to write
-//! a durable row of its own: the first of the saga's log, which is its trace. Only one that is refused
+//! a durable row of its own: the first of the saga's log, which names the key and is its trace. Only one that is refused
 //! for its role leaves an entry here.
 
 mod asked;

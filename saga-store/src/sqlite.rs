@@ -109,7 +109,7 @@ impl SqliteStore {
     /// # async fn work() -> Result<(), Failure> { Ok(()) }
     /// # let definition = Definition::new("place-order", [Step::pivot("work", work)])?;
     /// # let now = Timestamp::from_micros(0);
-    /// # let request = StartRequest { input: Payload::null(), key: None, traceparent: None };
+    /// # let request = StartRequest { input: Payload::null(), key: None, traceparent: None, by: None };
     /// # let id = SagaId::new(0, 0, Bucket::of("order-17", 1));
     /// # let (mut started, events) = Saga::start(id, definition.spec().clone(), now, request);
     /// # let summary = Summary { status: Status::Running, next_wake_at: Some(now), wait: None, ended_at: None };

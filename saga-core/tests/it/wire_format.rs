@@ -57,6 +57,7 @@ fn starts() -> Vec<(Event, &'static str)> {
         key: None,
         deadline: None,
         traceparent: None,
+        by: None,
     };
     let full = SagaStarted {
         definition: definition(),
@@ -64,6 +65,7 @@ fn starts() -> Vec<(Event, &'static str)> {
         key: Some(key("order-17")),
         deadline: Some(AT),
         traceparent: Some("00-a-b-01".to_owned()),
+        by: Some("key shop-1".to_owned()),
     };
     vec![
         (
@@ -72,7 +74,7 @@ fn starts() -> Vec<(Event, &'static str)> {
         ),
         (
             Event::SagaStarted(full),
-            r#"{"saga_started":{"definition":{"name":"order","version":3,"digest":"abababababababababababababababab"},"input":{"sku": "SKU-1", "n": 1.50},"key":"order-17","deadline":1700000000000000,"traceparent":"00-a-b-01"}}"#,
+            r#"{"saga_started":{"definition":{"name":"order","version":3,"digest":"abababababababababababababababab"},"input":{"sku": "SKU-1", "n": 1.50},"key":"order-17","deadline":1700000000000000,"traceparent":"00-a-b-01","by":"key shop-1"}}"#,
         ),
     ]
 }

@@ -36,6 +36,10 @@ pub(crate) async fn start(State(app): State<App>, call: Call) -> Result<Response
     if let Some(traceparent) = call.header("traceparent")? {
         start = start.traceparent(traceparent);
     }
+    // The trace of a start in place of an entry of the audit trail.
+    if let Some(key) = &call.principal.key {
+        start = start.by(format!("key {key}"));
+    }
     let started = start.await?;
     if let Some(wait) = wait {
         tokio::select! {

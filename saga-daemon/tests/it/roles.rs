@@ -55,7 +55,7 @@ async fn every_route_lets_in_exactly_the_roles_it_declares() {
 }
 
 #[tokio::test]
-async fn the_key_of_a_command_is_in_the_log_and_its_secret_is_nowhere() {
+async fn the_key_of_a_start_and_of_a_command_is_in_the_log_and_its_secret_is_nowhere() {
     let (keys, texts) = keys();
     let world = World::with(memory(), |builder| builder.keys(keys)).await;
     let (_, admin) = &texts[3];
@@ -73,6 +73,7 @@ async fn the_key_of_a_command_is_in_the_log_and_its_secret_is_nowhere() {
     };
     tokio::time::timeout(crate::support::PATIENCE, stopped).await.unwrap();
     let log = api.get(&format!("{path}/log")).await.raw;
+    assert!(log.contains("place-order v1 started by key admin"), "{log}");
     assert!(log.contains("by bob (key admin): enough"), "{log}");
     let secret = admin.rsplit('_').next().unwrap();
     assert!(!log.contains(secret));

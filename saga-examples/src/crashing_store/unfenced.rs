@@ -122,7 +122,8 @@ mod tests {
         let definition = Definition::new("buy", [step]).unwrap();
         store.publish(definition.spec()).await.unwrap();
         let id = SagaId::new(1, 2, Bucket::of("order-1", store.buckets()));
-        let request = StartRequest { input: Payload::null(), key: None, traceparent: None };
+        let request =
+            StartRequest { input: Payload::null(), key: None, traceparent: None, by: None };
         let now = Timestamp::from_micros(1);
         let (mut saga, events) = Saga::start(id, definition.spec().clone(), now, request);
         let new = NewSaga {

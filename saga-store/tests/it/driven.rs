@@ -62,7 +62,8 @@ impl Driven {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970");
         let id = SagaId::new(now.as_millis() as u64, entropy(), Bucket::of("", 1));
         let (at, spec, epoch) = (PAST, order(), 1);
-        let request = StartRequest { input: Payload::null(), key: None, traceparent: None };
+        let request =
+            StartRequest { input: Payload::null(), key: None, traceparent: None, by: None };
         let (mut saga, events) = Saga::start(id, spec.clone(), at, request);
         let first = saga.seal(epoch, at, &events);
         let driven = Self { id, owner, epoch, at, saga };

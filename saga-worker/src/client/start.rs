@@ -34,6 +34,7 @@ impl Client {
             key: None,
             id: None,
             traceparent: None,
+            by: None,
         }
     }
 }
@@ -49,6 +50,7 @@ pub struct Start {
     key: Option<String>,
     id: Option<SagaId>,
     traceparent: Option<String>,
+    by: Option<String>,
 }
 
 /// A saga that has been started.
@@ -199,6 +201,13 @@ impl Start {
         self
     }
 
+    /// Who starts it, such as the key that a caller has shown: kept in the first event of the log. It is
+    /// no part of what a repeated start is compared by.
+    pub fn by(mut self, who: impl Into<String>) -> Self {
+        self.by = Some(who.into());
+        self
+    }
+
     /// Checks everything and builds the saga without storing it: for `start_in` of a store, which
     /// puts it into the caller's own database transaction. The workers find it there after the
     /// commit; nothing happens if there is none.
@@ -214,7 +223,7 @@ impl Start {
     }
 
     async fn check(self) -> Result<Checked, StartError> {
-        let Self { client, name, version, input, key, id: chosen, traceparent } = self;
+        let Self { client, name, version, input, key, id: chosen, traceparent, by } = self;
         let wrong = |source| StartError::Input { name: name.clone(), source };
         let input =
             input.and_then(|input| input.within(client.payload_bytes_max)).map_err(wrong)?;
@@ -241,7 +250,13 @@ impl Start {
             Some(_) => Identity::Chosen(id),
             None => Identity::Made(id),
         };
-        Ok(Checked { client, name, kind, id, request: StartRequest { input, key, traceparent } })
+        Ok(Checked {
+            client,
+            name,
+            kind,
+            id,
+            request: StartRequest { input, key, traceparent, by },
+        })
     }
 
     async fn run(self) -> Result<Started, StartError> {

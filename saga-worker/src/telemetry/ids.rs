@@ -141,7 +141,7 @@ mod tests {
         let definition = Definition::new("pay", [Step::pivot("capture", work)]).unwrap();
         let id = SagaId::new(1, entropy, Bucket::of("a", 256));
         let traceparent = traceparent.map(str::to_owned);
-        let request = StartRequest { input: Payload::null(), key: None, traceparent };
+        let request = StartRequest { input: Payload::null(), key: None, traceparent, by: None };
         Saga::start(id, definition.spec().clone(), Timestamp::default(), request).0
     }
 

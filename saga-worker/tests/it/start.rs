@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use saga_core::{IdempotencyKey, Status, Verdict};
+use saga_core::store::SagaLog as _;
+use saga_core::{Event, IdempotencyKey, Status, Verdict};
 use saga_worker::{Client, StartError};
 
 use crate::support::{ACTION, Behave, Fault, LEASE, World, order, verdict};
@@ -33,6 +34,20 @@ async fn the_same_key_with_another_input_is_a_conflict_that_names_the_saga() {
     assert_eq!(conflict, StartError::Conflict { name, key, id: first.id });
     assert_eq!(verdict(&first).await, Verdict::Completed);
     assert_eq!(world.desk.arrivals().len(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_log_says_who_started_a_saga_and_the_same_start_by_another_finds_it() {
+    let world = World::new();
+    let worker = world.worker().await;
+    let start = |by: &str| worker.start("place-order", &17).key("order-17").by(by).into_future();
+    let first = start("key shop-1").await.unwrap();
+    let second = start("key shop-2").await.unwrap();
+    assert_eq!((second.id, second.created), (first.id, false));
+    let row = &world.memory.log(first.id, 0, 1).await.unwrap()[0];
+    let events = row.decode().unwrap().events;
+    let Event::SagaStarted(started) = &events[0] else { panic!("{events:?}") };
+    assert_eq!(started.by.as_deref(), Some("key shop-1"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -108,7 +108,8 @@ impl Script {
     pub(super) fn start(spec: DefinitionSpec) -> Self {
         let now = Timestamp::from_micros(1_000_000);
         let id = SagaId::new(1, 7, Bucket::of("under-test", 1));
-        let request = StartRequest { input: Payload::null(), key: None, traceparent: None };
+        let request =
+            StartRequest { input: Payload::null(), key: None, traceparent: None, by: None };
         let (mut saga, events) = Saga::start(id, Arc::new(spec), now, request);
         let first = saga.seal(1, now, &events);
         Self { saga, log: vec![first], now, commands: 0 }

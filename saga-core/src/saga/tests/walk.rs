@@ -61,7 +61,8 @@ impl Node {
         spec.deadline_ms = deadline.then_some(3_600_000);
         let books = Books::of(spec.steps.iter().map(|step| step.name.as_str().into()));
         let now = Timestamp::from_micros(0);
-        let request = StartRequest { input: Payload::null(), key: None, traceparent: None };
+        let request =
+            StartRequest { input: Payload::null(), key: None, traceparent: None, by: None };
         let id = SagaId::new(1, 7, Bucket::of("walk", 1));
         let (saga, _) = Saga::start(id, Arc::new(spec), now, request);
         Self { saga, now, books, losses_max }

@@ -160,7 +160,7 @@ impl Draft {
         let Self { id, spec, key, input, owner, wake } = self;
         let at = Timestamp::from_micros(1_000);
         let input_digest = Digest::of(&[input.as_json().as_bytes()]);
-        let request = StartRequest { input, key: key.clone(), traceparent: None };
+        let request = StartRequest { input, key: key.clone(), traceparent: None, by: None };
         let (mut saga, events) = Saga::start(id, spec.clone(), at, request);
         let epoch = u64::from(owner.is_some());
         let first = saga.seal(epoch, at, &events);
