@@ -17,15 +17,16 @@ use saga_core::store::{
     StoreError, SubmitOutcome, WorkerCard, WorkerRow,
 };
 use saga_core::{
-    AuditId, Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
+    AuditId, Command, DefinitionSpec, IdempotencyKey, LogRow, Refusal, SagaId, Status, Timestamp,
+    WorkerId,
 };
 use saga_participant::faults::{Plant, chance, crash_here, note, planted, stand_still, strikes};
 
 use crate::database::Address;
 use unfenced::Unfenced;
 
-/// How long an append is held up, as in a network that lost and found it. Whoever waits for it gives
-/// it up before; where its worker loses the lease meanwhile, it comes when others have the saga.
+/// How long an append or an answer is held up, as in a network that lost and found it. Whoever waits for
+/// it gives it up before; where its worker loses the lease meanwhile, it comes when others have the saga.
 const HELD_UP: Duration = Duration::from_millis(600);
 /// A process that has not yet said that it is ready does not stand still: nobody would notice.
 const SETTLED: Duration = Duration::from_millis(300);
@@ -70,6 +71,16 @@ impl std::fmt::Debug for CrashingStore {
 /// A store that lies says at once that it is done.
 fn lies() -> bool {
     planted(Plant::CommitLies) && chance(LIES)
+}
+
+/// The answer that a store keeps: under a planted bug another one than it was given.
+fn told(answer: &CommandAnswer) -> CommandAnswer {
+    match answer {
+        CommandAnswer::Accepted if planted(Plant::WrongAnswer) => {
+            CommandAnswer::Refused(Refusal::NothingToRetry)
+        }
+        answer => answer.clone(),
+    }
 }
 
 #[async_trait]
@@ -219,7 +230,14 @@ impl Leases for CrashingStore {
 #[async_trait]
 impl Inbox for CrashingStore {
     async fn submit(&self, id: SagaId, command: &Command) -> Result<SubmitOutcome, StoreError> {
-        self.inner.submit(id, command).await
+        let command = command.clone();
+        self.to_the_end(async move |store| {
+            crash_here("submit.before");
+            let outcome = store.inner.submit(id, &command).await;
+            crash_here("submit.after");
+            outcome
+        })
+        .await
     }
 
     async fn pending(
@@ -240,7 +258,18 @@ impl Inbox for CrashingStore {
         request_id: &IdempotencyKey,
         answer: &CommandAnswer,
     ) -> Result<(), StoreError> {
-        self.inner.answer(id, request_id, answer).await
+        let (request_id, answer) = (request_id.clone(), told(answer));
+        self.to_the_end(async move |store| {
+            crash_here("answer.before");
+            if strikes("answer.late") {
+                note("answer.late");
+                tokio::time::sleep(HELD_UP).await;
+            }
+            let outcome = store.inner.answer(id, &request_id, &answer).await;
+            crash_here("answer.after");
+            outcome
+        })
+        .await
     }
 }
 

@@ -15,12 +15,16 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool, SqlitePool};
 
+use crate::orders::Beside;
 use crate::service::ServiceError;
 
 /// For readers: calls are written by the connection of the barrier.
 const SQLITE_CONNECTIONS_MAX: u32 = 4;
 /// How long a statement waits while another process writes.
 const SQLITE_BUSY_MAX: Duration = Duration::from_secs(10);
+
+/// How long the row of an order waits for its turn: less than whoever placed it does.
+const BESIDE_BUSY_MAX: Duration = Duration::from_secs(4);
 
 /// Few enough for all services and some workers to share a server with its usual 100 connections.
 const POSTGRES_CONNECTIONS_MAX: u32 = 6;
@@ -158,15 +162,78 @@ async fn open_postgres(
 /// # Errors
 /// When the store cannot be opened; the message says what to do.
 pub async fn open_sagas(address: &Address) -> Result<Arc<dyn Store>, StoreError> {
-    let store: Arc<dyn Store> = match address {
-        Address::Sqlite(path) => Arc::new(SqliteStore::open(path.clone()).await?),
-        Address::Postgres(options) => {
-            Arc::new(PostgresStore::open((**options).clone().into()).await?)
-        }
-    };
-    #[cfg(feature = "crash-points")]
-    let store = Arc::new(crate::crashing_store::CrashingStore::new(store, address.clone()));
-    Ok(store)
+    Ok(Sagas::open(address).await?.store(address))
+}
+
+/// The database of the sagas, of either kind, for whoever writes there beside them.
+#[derive(Debug, Clone)]
+pub enum Sagas {
+    /// A SQLite file.
+    Sqlite(SqliteStore),
+    /// A PostgreSQL database.
+    Postgres(PostgresStore),
+}
+
+impl Sagas {
+    /// As [`open_sagas`].
+    ///
+    /// # Errors
+    /// As [`open_sagas`].
+    pub async fn open(address: &Address) -> Result<Self, StoreError> {
+        Ok(match address {
+            Address::Sqlite(path) => Sagas::Sqlite(SqliteStore::open(path.clone()).await?),
+            Address::Postgres(options) => {
+                Sagas::Postgres(PostgresStore::open((**options).clone().into()).await?)
+            }
+        })
+    }
+
+    /// The store, which was opened at `address`, for clients and workers.
+    #[must_use]
+    pub fn store(&self, address: &Address) -> Arc<dyn Store> {
+        let store: Arc<dyn Store> = match self {
+            Sagas::Sqlite(store) => Arc::new(store.clone()),
+            Sagas::Postgres(store) => Arc::new(store.clone()),
+        };
+        #[cfg(feature = "crash-points")]
+        let store = Arc::new(crate::crashing_store::CrashingStore::new(store, address.clone()));
+        #[cfg(not(feature = "crash-points"))]
+        let _ = address;
+        store
+    }
+
+    /// Rows of orders beside the sagas, which are at `address`.
+    ///
+    /// # Errors
+    /// [`ServiceError::OpenDatabase`], [`ServiceError::PrepareDatabase`].
+    pub async fn beside(&self, address: &Address) -> Result<Beside, ServiceError> {
+        let cannot = |source| ServiceError::OpenDatabase { address: address.clone(), source };
+        let beside = match (self, address) {
+            (Sagas::Sqlite(store), Address::Sqlite(path)) => {
+                let options = SqliteConnectOptions::new()
+                    .filename(path)
+                    .synchronous(SqliteSynchronous::Full)
+                    .busy_timeout(BESIDE_BUSY_MAX);
+                let pool = SqlitePoolOptions::new().max_connections(SQLITE_CONNECTIONS_MAX);
+                let pool = pool.connect_with(options).await.map_err(cannot)?;
+                Beside::sqlite(pool, store.clone()).await
+            }
+            (Sagas::Postgres(store), Address::Postgres(options)) => {
+                let pool = PgPoolOptions::new()
+                    .max_connections(POSTGRES_CONNECTIONS_MAX)
+                    .acquire_timeout(BESIDE_BUSY_MAX)
+                    // Its test waits on silent connections; what fails takes its connection with it.
+                    .test_before_acquire(false)
+                    .connect_lazy_with((**options).clone());
+                Beside::postgres(pool, store.clone()).await
+            }
+            (Sagas::Sqlite(_), Address::Postgres(_)) | (Sagas::Postgres(_), Address::Sqlite(_)) => {
+                let other = "the sagas were opened at an address of another kind";
+                return Err(cannot(sqlx::Error::Configuration(other.into())));
+            }
+        };
+        Ok(beside?)
+    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub mod books;
 #[cfg(feature = "crash-points")]
 pub mod crashing_store;
 pub mod database;
+mod faults;
 pub mod guard;
 pub mod hang_up;
 pub mod misbehave;

@@ -1,7 +1,12 @@
-//! The order service: `POST /orders` starts a saga, `GET /orders/{id}` tells where it is.
+//! The order service: `POST /orders` starts a saga, `GET /orders/{id}` tells where it is, and
+//! `POST /orders/{id}/commands` asks something of it.
 //!
 //! It runs no saga itself: workers do, in other processes, on the same store. Its own participant
 //! endpoint, `POST /confirm`, is the last step of every order.
+
+mod beside;
+mod commands;
+mod shop;
 
 use std::collections::BTreeMap;
 
@@ -20,10 +25,12 @@ use crate::database::Database;
 use crate::guard::Guarded;
 use crate::order::Order;
 use crate::participant::{self, Participant};
-use crate::place_order::PLACE_ORDER;
 use crate::service::ServiceError;
 use crate::sql::{Schema, Sql};
 use crate::switches::Switches;
+
+pub use beside::{Beside, BesideError};
+pub use shop::Shop;
 
 /// Largest order, in bytes of JSON.
 const ORDER_BYTES_MAX: usize = 64 * 1024;
@@ -58,15 +65,16 @@ impl Participant for Orders {
 ///
 /// # Errors
 /// When the database cannot be prepared.
-pub async fn router(database: Database, sagas: Option<Client>) -> Result<Router, ServiceError> {
+pub async fn router(database: Database, shop: Option<Shop>) -> Result<Router, ServiceError> {
     let participant = participant::router::<Orders>(database, Switches::default()).await?;
-    let Some(sagas) = sagas else { return Ok(participant) };
+    let Some(shop) = shop else { return Ok(participant) };
     let orders = Router::new()
         .route("/orders", post(place).get(counts))
         .route("/orders/{id}", get(show))
         .route("/orders/{id}/log", get(log))
+        .route("/orders/{id}/commands", post(commands::give))
         .layer(DefaultBodyLimit::max(ORDER_BYTES_MAX))
-        .with_state(sagas);
+        .with_state(shop);
     Ok(participant.merge(orders))
 }
 
@@ -74,30 +82,47 @@ pub async fn router(database: Database, sagas: Option<Client>) -> Result<Router,
 #[derive(Debug, Serialize)]
 struct OrderBody {
     order_id: SagaId,
-    status: Status,
+    /// None when the saga ended so long ago that it was deleted, and only its order is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
     #[serde(skip_serializing_if = "Option::is_none")]
     view: Option<SagaView>,
 }
 
+/// How an order is placed.
+#[derive(Debug, Deserialize)]
+struct PlaceQuery {
+    /// A row of the order is written in the transaction in which its saga starts.
+    #[serde(default)]
+    together: bool,
+}
+
 async fn place(
-    State(sagas): State<Client>,
+    State(shop): State<Shop>,
+    Query(PlaceQuery { together }): Query<PlaceQuery>,
     request: HeaderMap,
     body: Result<axum::body::Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Result<Response, Problem> {
     let body = body.map_err(|error| malformed(error.status(), error.body_text()))?;
     let order = read_order(&body)?;
-    let mut start = sagas.start(PLACE_ORDER, &order).key(key(&request, &order)?);
+    let key = key(&request, &order)?;
+    let mut start = shop.start(&order).await?.key(&key);
     if let Some(traceparent) = text_header(&request, headers::TRACEPARENT)? {
         start = start.traceparent(traceparent);
     }
-    let started = start.await.map_err(|error| not_started(&error))?;
-    tracing::info!(saga_id = %started.id, order = order.order, new = started.created, "order taken");
-    let (code, status) = match started.created {
-        true => (StatusCode::ACCEPTED, Status::Running),
-        false => (StatusCode::OK, view(&sagas, started.id).await?.status),
+    let (id, created) = if together {
+        shop.place_together(start, &key, &order).await?
+    } else {
+        let started = start.await.map_err(|error| not_started(&error))?;
+        (started.id, started.created)
     };
-    let location = [(header::LOCATION, format!("/orders/{}", started.id))];
-    let body = OrderBody { order_id: started.id, status, view: None };
+    tracing::info!(saga_id = %id, order = order.order, new = created, "order taken");
+    let (code, status) = match created {
+        true => (StatusCode::ACCEPTED, Some(Status::Running)),
+        false => (StatusCode::OK, status(shop.sagas(), id).await?),
+    };
+    let location = [(header::LOCATION, format!("/orders/{id}"))];
+    let body = OrderBody { order_id: id, status, view: None };
     Ok((code, location, Json(body)).into_response())
 }
 
@@ -147,11 +172,16 @@ fn text_header(request: &HeaderMap, name: &str) -> Result<Option<String>, Proble
 }
 
 async fn show(
-    State(sagas): State<Client>,
+    State(shop): State<Shop>,
     Path(id): Path<String>,
 ) -> Result<Json<OrderBody>, Problem> {
-    let view = view(&sagas, parse(&id)?).await?;
-    Ok(Json(OrderBody { order_id: view.id, status: view.status, view: Some(view) }))
+    let view = view(shop.sagas(), parse(&id)?).await?;
+    Ok(Json(OrderBody { order_id: view.id, status: Some(view.status), view: Some(view) }))
+}
+
+async fn status(sagas: &Client, id: SagaId) -> Result<Option<Status>, Problem> {
+    let view = sagas.view(id).await.map_err(|error| unreadable(&error))?;
+    Ok(view.map(|view| view.status))
 }
 
 async fn view(sagas: &Client, id: SagaId) -> Result<SagaView, Problem> {
@@ -176,11 +206,11 @@ struct LogBody {
 }
 
 async fn log(
-    State(sagas): State<Client>,
+    State(shop): State<Shop>,
     Path(id): Path<String>,
     Query(LogQuery { after }): Query<LogQuery>,
 ) -> Result<Json<Vec<LogBody>>, Problem> {
-    let entries = sagas.log(parse(&id)?, after, LOG_PAGE).await;
+    let entries = shop.sagas().log(parse(&id)?, after, LOG_PAGE).await;
     let entries = entries.map_err(|error| unreadable(&error))?;
     let bodies = entries.into_iter().map(|entry| LogBody {
         seq: entry.transition.seq,
@@ -191,9 +221,9 @@ async fn log(
 }
 
 async fn counts(
-    State(sagas): State<Client>,
+    State(shop): State<Shop>,
 ) -> Result<Json<BTreeMap<&'static str, BTreeMap<&'static str, u64>>>, Problem> {
-    let counts = sagas.counts().await.map_err(|error| unreadable(&error.into()))?;
+    let counts = shop.sagas().counts().await.map_err(|error| unreadable(&error.into()))?;
     let counts = counts.into_iter().map(|(status, count)| (status.as_str(), count)).collect();
     Ok(Json(BTreeMap::from([("counts", counts)])))
 }
@@ -229,19 +259,23 @@ fn malformed(status: StatusCode, detail: impl Into<String>) -> Problem {
     Problem::new(MALFORMED_ORDER, "The request is no order", status.as_u16(), detail)
 }
 
+fn conflict(detail: String) -> Problem {
+    Problem::new(KEY_CONFLICT, "The key was used before", 409, detail)
+}
+
+fn not_now(detail: String) -> Problem {
+    Problem::new(problem::NOT_YET, "The order cannot be placed now", 503, detail)
+}
+
 fn not_started(error: &StartError) -> Problem {
     let detail = error.to_string();
     match error {
-        StartError::Conflict { .. } | StartError::IdTaken { .. } => {
-            Problem::new(KEY_CONFLICT, "The key was used before", 409, detail)
-        }
+        StartError::Conflict { .. } | StartError::IdTaken { .. } => conflict(detail),
         StartError::Input { .. }
         | StartError::Key(_)
         | StartError::Id { .. }
         | StartError::Traceparent(_) => malformed(StatusCode::BAD_REQUEST, detail),
-        StartError::Definition(_) | StartError::Store(_) => {
-            Problem::new(problem::NOT_YET, "The order cannot be placed now", 503, detail)
-        }
+        StartError::Definition(_) | StartError::Store(_) => not_now(detail),
     }
 }
 

@@ -31,20 +31,40 @@ pub struct Participants {
     pub orders: String,
 }
 
-/// The saga `place-order` with these participants.
+/// The newest version of the saga.
+pub const NEWEST: u32 = 2;
+
+/// The saga `place-order` with these participants, in its first version.
 ///
 /// # Errors
 /// When a URL is none, with the participant's name.
 pub fn definition(at: &Participants) -> anyhow::Result<Definition> {
+    version(at, 1)
+}
+
+/// The versions of the saga up to `newest`: since the second one points are frozen before the coupon is
+/// redeemed, because customers lack points more often than their coupons have expired.
+///
+/// # Errors
+/// As [`definition`].
+pub fn definitions(at: &Participants, newest: u32) -> anyhow::Result<Vec<Definition>> {
+    (1..=newest).map(|number| version(at, number)).collect()
+}
+
+fn version(at: &Participants, number: u32) -> anyhow::Result<Definition> {
     let inventory = HttpParticipant::new("inventory", &at.inventory)?;
     let coupons = HttpParticipant::new("coupons", &at.coupons)?;
     let points = HttpParticipant::new("points", &at.points)?;
     let payments = HttpParticipant::new("payments", &at.payments)?;
     let orders = HttpParticipant::new("orders", &at.orders)?;
+    let redeem = patient(coupons.compensatable("redeem-coupon", "redeem", "restore")?);
+    let freeze = patient(points.compensatable("freeze-points", "freeze", "unfreeze")?);
+    let [second, third] = if number == 1 { [redeem, freeze] } else { [freeze, redeem] };
     let place_order = Definition::builder(PLACE_ORDER)
+        .version(number)
         .step(patient(inventory.compensatable("reserve-stock", "reserve", "release")?))
-        .step(patient(coupons.compensatable("redeem-coupon", "redeem", "restore")?))
-        .step(patient(points.compensatable("freeze-points", "freeze", "unfreeze")?))
+        .step(second)
+        .step(third)
         .step(patient(payments.pivot("capture-payment", "capture")?).retry(persistent()))
         .step(patient(orders.retriable("confirm-order", "confirm")?).retry(persistent()))
         .build()?;

@@ -27,12 +27,22 @@ pub enum Plant {
     NoIdempotencyKey,
     /// The store says now and then that it has stored what it has not.
     CommitLies,
+    /// The store keeps a refusal where a command was carried out.
+    WrongAnswer,
+    /// The saga of an order starts in another transaction than the one that writes the order.
+    StartApart,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 4] =
-        [Plant::NoFence, Plant::NoTombstone, Plant::NoIdempotencyKey, Plant::CommitLies];
+    pub const ALL: [Plant; 6] = [
+        Plant::NoFence,
+        Plant::NoTombstone,
+        Plant::NoIdempotencyKey,
+        Plant::CommitLies,
+        Plant::WrongAnswer,
+        Plant::StartApart,
+    ];
 
     /// Its name, as `SAGA_PLANT` holds it.
     #[must_use]
@@ -42,6 +52,8 @@ impl Plant {
             Plant::NoTombstone => "no-tombstone",
             Plant::NoIdempotencyKey => "no-idempotency-key",
             Plant::CommitLies => "commit-lies",
+            Plant::WrongAnswer => "wrong-answer",
+            Plant::StartApart => "start-apart",
         }
     }
 }

@@ -49,6 +49,11 @@ struct Flags {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     losses_max: u32,
 
+    /// Newest version of the saga that this worker knows: 2 freezes points before it redeems the coupon.
+    /// New orders start on the newest version that anybody knows, unless a rollout says otherwise
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(place_order::NEWEST)))]
+    newest_version: u32,
+
     /// When to stop
     #[command(flatten)]
     stop: StopFlags,
@@ -61,9 +66,11 @@ fn main() -> ExitCode {
 async fn work(flags: Flags) -> anyhow::Result<()> {
     let stop = service::stop_signal(flags.stop)?;
     let store = database::open_sagas(&flags.saga_database).await?;
-    let place_order = place_order::definition(&flags.participants)?;
+    let definitions = place_order::definitions(&flags.participants, flags.newest_version)?;
     let report = if let Some(address) = flags.listen {
-        let daemon = Daemon::builder(store).register(place_order);
+        let daemon = definitions
+            .into_iter()
+            .fold(Daemon::builder(store), |daemon, definition| daemon.register(definition));
         let daemon = daemon.worker(move |worker| tuned(worker, &flags));
         let listener = service::bind(address).await?;
         let daemon = daemon.start(listener).await?;
@@ -71,7 +78,9 @@ async fn work(flags: Flags) -> anyhow::Result<()> {
         say(&format!("listening on http://{}", daemon.address()))?;
         daemon.run(stop).await
     } else {
-        let builder = Worker::builder(store).register(place_order);
+        let builder = definitions
+            .into_iter()
+            .fold(Worker::builder(store), |worker, definition| worker.register(definition));
         let worker = tuned(builder, &flags).start().await?;
         tracing::info!(sagas = %flags.saga_database, "ready");
         say("worker ready")?;

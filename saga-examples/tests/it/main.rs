@@ -9,5 +9,6 @@ mod payments;
 mod place;
 mod points;
 mod process;
+mod shop;
 mod start_in;
 mod switches;
