@@ -1,15 +1,16 @@
 //! `cargo xtask soak`: real processes under load, killed, frozen, drained and cut off at random, and
 //! then every invariant checked by SQL over the logs of the sagas and the books of the participants.
 //!
-//! `ground` holds the databases, `crew` keeps the processes running, `load` posts orders, `chaos` does
-//! the faults, `points` deals the crash points, `witness` remembers what was seen, `checker` finds
-//! violations, `report` tells.
+//! `ground` holds the databases, `crew` keeps the processes running, `load` posts orders, `operators`
+//! give commands, `chaos` does the faults, `points` deals the crash points, `witness` remembers what was
+//! seen, `checker` finds violations, `report` tells.
 
 mod chaos;
 mod checker;
 mod crew;
 mod ground;
 mod load;
+mod operators;
 mod options;
 mod points;
 mod progress;

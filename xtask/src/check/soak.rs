@@ -69,7 +69,7 @@ fn faults(line: &str) -> Vec<String> {
     if ended("stuck") * 5 > all {
         faults.push(format!("{} of {all} sagas are stuck", ended("stuck")));
     }
-    for field in ["orders", "calls", "transitions"] {
+    for field in ["orders", "calls", "transitions", "commands", "together"] {
         if is(field).as_u64().unwrap_or_default() == 0 {
             faults.push(format!("`{field}` should be a number but is {}", is(field)));
         }
@@ -85,7 +85,8 @@ mod tests {
 
     fn well() -> Value {
         json!({
-            "orders": 300, "calls": 2_000, "transitions": 3_000, "violations": 0, "findings": [],
+            "orders": 300, "calls": 2_000, "transitions": 3_000, "commands": 40, "together": 150,
+            "violations": 0, "findings": [],
             "crash_points_lagging": [], "sagas": {"completed": 200, "compensated": 90, "stuck": 10},
             "faults": {
                 "worker killed": 200, "worker frozen past its lease": 9, "worker drained": 12
@@ -102,6 +103,8 @@ mod tests {
     fn each_thing_that_is_missing_or_was_found_is_named() {
         for (field, value, named) in [
             ("orders", json!(0), "orders"),
+            ("commands", json!(0), "commands"),
+            ("together", json!(null), "together"),
             ("sagas", json!({"completed": 100, "stuck": 1}), "compensated"),
             ("sagas", json!({"completed": 9, "compensated": 9, "stuck": 9}), "9 of 27"),
             ("violations", json!(2), "violations"),

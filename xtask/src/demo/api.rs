@@ -37,6 +37,8 @@ pub(crate) struct OrderService {
     client: reqwest::Client,
     url: String,
     patience: Duration,
+    /// Rows of the orders appear together with their sagas.
+    together: bool,
 }
 
 /// An answer that promises a better one later: status 503.
@@ -182,11 +184,18 @@ impl Counts {
 impl OrderService {
     /// The order service at `url`, which may be out of order for as long as `patience` lasts.
     pub(crate) fn new(client: reqwest::Client, url: String, patience: Duration) -> Self {
-        Self { client, url, patience }
+        Self { client, url, patience, together: false }
+    }
+
+    /// The same order service, asked to write a row of each order in the transaction in which its
+    /// saga starts.
+    pub(crate) fn together(self) -> Self {
+        Self { together: true, ..self }
     }
 
     async fn try_place(&self, key: &str, order: &Order) -> anyhow::Result<Answer> {
         let call = self.client.post(format!("{}/orders", self.url));
+        let call = if self.together { call.query(&[("together", "true")]) } else { call };
         let response = call.header("Idempotency-Key", key).json(order).send().await?;
         let status = response.status();
         let body = response.text().await?;

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use tokio::process::Command;
@@ -17,7 +17,7 @@ use super::ground::Ground;
 use super::options::Options;
 use super::points::{Armoury, Passer, Point};
 use super::tally::Tally;
-use super::witness::Witness;
+use super::witness::{Knows, Witness};
 use crate::demo::build::Programs;
 use crate::demo::process::Process;
 
@@ -29,8 +29,11 @@ pub(super) const SERVICES: [&str; 5] = ["inventory", "coupons", "points", "payme
 const WORKER: &str = "order-worker";
 /// How long a drained worker may wait for its calls in flight.
 const DRAIN: Duration = Duration::from_secs(2);
-/// Every worker holds up some appends until others may have the saga, and stands still at some.
-const LATE_APPENDS: &str = "append.late=0.05,append.frozen=0.008";
+/// Every worker holds up some appends and answers until others may have the saga, and stands still at
+/// some appends.
+const LATE: &str = "append.late=0.05,append.frozen=0.008,answer.late=0.3";
+/// The share of the orders, in percent, that start on the newer version of their saga.
+const ROLLOUT: &str = "50";
 /// How often in a row a process may fail to start.
 const FAILED_STARTS_MAX: u32 = 100;
 /// The pause before a process that could not be started is started again.
@@ -109,6 +112,7 @@ impl Crew {
         arguments.extend(["--database".into(), self.ground.address(name).into()]);
         let passers: &[Passer] = if name == "orders" {
             arguments.extend(["--saga-database".into(), self.ground.sagas_address().into()]);
+            arguments.extend(["--rollout", ROLLOUT].map(OsString::from));
             &[Passer::Orders]
         } else {
             let seed = self.options.seed.to_string();
@@ -130,7 +134,10 @@ impl Crew {
         }
         let drain_ms = DRAIN.as_millis().to_string();
         let lease_ms = self.options.lease_ms.to_string();
+        let newest = newest_version(slot, self.options.workers);
+        let newest_version = newest.to_string();
         let figures = [
+            ("--newest-version", newest_version.as_str()),
             ("--lease-ms", lease_ms.as_str()),
             ("--poll-ms", "100"),
             ("--drain-ms", drain_ms.as_str()),
@@ -141,11 +148,12 @@ impl Crew {
         ];
         arguments.extend(figures.iter().flat_map(|(flag, value)| [flag.into(), value.into()]));
         let passers = [Passer::Worker, Passer::Draining];
-        let name = format!("worker-{slot}");
+        let (name, since) = (format!("worker-{slot}"), now_micros());
         let (started, first) = self.start(&name, WORKER, arguments, &passers).await?;
         if first.trim() != "worker ready" {
             return Err(NotStarted::saying(&first));
         }
+        self.witness.starts(started.process.pid(), Knows { since, newest });
         Ok(started)
     }
 
@@ -167,7 +175,7 @@ impl Crew {
             (self.options.seed.wrapping_mul(1_000_003) + number).to_string(),
         );
         let armed = point.map(Point::arm).unwrap_or_default();
-        command.env("SAGA_CRASH_POINTS", format!("{armed},{LATE_APPENDS}"));
+        command.env("SAGA_CRASH_POINTS", format!("{armed},{LATE}"));
         command.env("SAGA_PLANT", self.options.plant.map_or("", |plant| plant.word()));
         command.env("SAGA_CALL_JOURNAL", self.journal());
         let calm = self.ground.calm();
@@ -191,6 +199,17 @@ impl Crew {
             }
         }
     }
+}
+
+/// The newest version of the saga that the worker in a slot knows: about every third one only the first.
+fn newest_version(slot: u16, workers: u16) -> u32 {
+    if workers > 1 && slot % 3 == 1 { 1 } else { 2 }
+}
+
+/// Microseconds since 1970.
+pub(super) fn now_micros() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// A process that has said that it is ready.
@@ -220,5 +239,20 @@ impl NotStarted {
     fn saying(first: &str) -> Self {
         let why = format!("it said `{first}`, which no process of its kind says");
         Self { why, expected: false, at_point: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_workers_know_one_version_and_others_know_both_however_many_there_are() {
+        let known = |workers| (1..=workers).map(move |slot| newest_version(slot, workers));
+        assert_eq!(known(1).collect::<Vec<_>>(), [2]);
+        for workers in 2..9 {
+            assert!(known(workers).any(|newest| newest == 1), "{workers} workers");
+            assert!(known(workers).any(|newest| newest == 2), "{workers} workers");
+        }
     }
 }

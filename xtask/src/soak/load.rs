@@ -1,4 +1,5 @@
-//! Real orders, so many at a time that about a given number of sagas is alive.
+//! Real orders, so many at a time that about a given number of sagas is alive, and operators who give
+//! commands to some of them.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::crew::Crew;
+use super::operators::{Given, Operators};
 use super::sql::Reader;
 use crate::demo::api::{self, OrderService};
 use crate::demo::driver;
@@ -21,10 +23,24 @@ const POSTING_MAX: usize = 16;
 /// How many orders are dealt at once.
 const DEAL: u32 = 10_000;
 
-/// The orders that the order service acknowledged: the id of the saga and what was ordered.
-pub(super) type Acknowledged = Vec<(String, Planned)>;
+/// How the keys of orders begin that have a row which appears together with their saga.
+pub(super) const TOGETHER: &str = "together-";
 
-/// Posts orders until `stop` says so, then waits for those under way.
+/// An order that the order service acknowledged.
+#[derive(Debug)]
+pub(super) struct Acknowledged {
+    pub saga: String,
+    pub planned: Planned,
+}
+
+/// What the order service promised.
+#[derive(Debug, Default)]
+pub(super) struct Promises {
+    pub orders: Vec<Acknowledged>,
+    pub commands: Vec<Given>,
+}
+
+/// Posts orders and gives commands until `stop` says so, then waits for those under way.
 ///
 /// # Errors
 /// When the HTTP client cannot be set up.
@@ -32,9 +48,10 @@ pub(super) async fn post(
     crew: Arc<Crew>,
     url: String,
     mut stop: watch::Receiver<bool>,
-) -> anyhow::Result<Acknowledged> {
+) -> anyhow::Result<Promises> {
+    let mut operators = Operators::new(Arc::clone(&crew), url.clone())?;
     let service = OrderService::new(api::client()?, url, PATIENCE);
-    let acknowledged = Arc::new(Mutex::new(Acknowledged::new()));
+    let acknowledged = Arc::default();
     let mut sagas = Reader::new(crew.ground.sagas());
     let mut plan = orders(crew.options.seed);
     let mut posting = JoinSet::new();
@@ -47,6 +64,7 @@ pub(super) async fn post(
                 let (crew, service) = (Arc::clone(&crew), service.clone());
                 posting.spawn(post_one(crew, service, planned, Arc::clone(&acknowledged)));
             }
+            operators.look(&live);
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -54,23 +72,31 @@ pub(super) async fn post(
         }
     }
     while posting.join_next().await.is_some() {}
-    Ok(std::mem::take(&mut acknowledged.lock().unwrap_or_else(PoisonError::into_inner)))
+    let orders = std::mem::take(&mut *acknowledged.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(Promises { orders, commands: operators.finish().await })
 }
 
-/// Orders without end, decided by the seed.
+/// Orders without end, decided by the seed. Every second one is placed together with its saga.
 fn orders(seed: u64) -> impl Iterator<Item = Planned> {
-    (seed.wrapping_mul(1_000)..).flat_map(|seed| plan::orders(seed, DEAL))
+    let plan = (seed.wrapping_mul(1_000)..).flat_map(|seed| plan::orders(seed, DEAL));
+    plan.enumerate().map(|(nth, planned)| match nth % 2 {
+        0 => planned,
+        _ => Planned { key: format!("{TOGETHER}{}", planned.key), ..planned },
+    })
 }
 
 async fn post_one(
     crew: Arc<Crew>,
     service: OrderService,
     planned: Planned,
-    acknowledged: Arc<Mutex<Acknowledged>>,
+    acknowledged: Arc<Mutex<Vec<Acknowledged>>>,
 ) {
+    let is_together = planned.key.starts_with(TOGETHER);
+    let service = if is_together { service.together() } else { service };
     match driver::post(&service, &planned).await {
         Ok(Ok(saga)) => {
-            acknowledged.lock().unwrap_or_else(PoisonError::into_inner).push((saga, planned));
+            let mut acknowledged = acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+            acknowledged.push(Acknowledged { saga, planned });
         }
         Ok(Err(broken)) => {
             crew.tally.violated("S11", format!("order {}: {broken}", planned.key));

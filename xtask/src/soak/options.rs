@@ -89,6 +89,10 @@ pub(crate) enum Plant {
     NoIdempotencyKey,
     /// The store says now and then that it has stored what it has not.
     CommitLies,
+    /// The store keeps a refusal where a command was carried out.
+    WrongAnswer,
+    /// The saga of an order starts in another transaction than the one that writes the order.
+    StartApart,
 }
 
 impl StoreKind {
@@ -109,6 +113,8 @@ impl Plant {
             Self::NoTombstone => "no-tombstone",
             Self::NoIdempotencyKey => "no-idempotency-key",
             Self::CommitLies => "commit-lies",
+            Self::WrongAnswer => "wrong-answer",
+            Self::StartApart => "start-apart",
         }
     }
 }

@@ -33,9 +33,13 @@ const fn point(name: &'static str, passer: Passer, share: &'static str) -> Point
 }
 
 /// All points, before and after every durable or external step.
-pub(super) const POINTS: [Point; 21] = [
-    point("start.before", Passer::Orders, "0.05"),
-    point("start.after", Passer::Orders, "0.05"),
+pub(super) const POINTS: [Point; 27] = [
+    point("start.before", Passer::Orders, "0.1"),
+    point("start.after", Passer::Orders, "0.1"),
+    point("start_in.before", Passer::Orders, "0.2"),
+    point("start_in.after", Passer::Orders, "0.2"),
+    point("submit.before", Passer::Orders, "0.5"),
+    point("submit.after", Passer::Orders, "0.5"),
     point("enlist.before", Passer::Worker, "1"),
     point("enlist.after", Passer::Worker, "1"),
     point("claim.before", Passer::Worker, "0.2"),
@@ -46,6 +50,8 @@ pub(super) const POINTS: [Point; 21] = [
     point("call.after", Passer::Worker, "0.03"),
     point("compensation.before", Passer::Worker, "0.1"),
     point("compensation.after", Passer::Worker, "0.1"),
+    point("answer.before", Passer::Worker, "0.5"),
+    point("answer.after", Passer::Worker, "0.5"),
     point("renew.before", Passer::Worker, "0.5"),
     point("renew.after", Passer::Worker, "0.5"),
     point("drain", Passer::Draining, "1"),

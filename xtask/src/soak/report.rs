@@ -57,6 +57,10 @@ impl Report {
         self.violations() == 0 && self.lagging.is_empty()
     }
 
+    fn of_version(&self, version: u32) -> u64 {
+        self.checked.versions.get(&version).copied().unwrap_or_default()
+    }
+
     fn violations(&self) -> u64 {
         self.counted.violations.values().sum()
     }
@@ -76,9 +80,13 @@ impl Report {
         table(screen, "sagas", self.checked.statuses.iter());
         let checks = [
             ("orders acknowledged", self.acknowledged as u64),
+            ("orders placed together with their saga", self.checked.together),
+            ("sagas of version 1", self.of_version(1)),
+            ("sagas of version 2", self.of_version(2)),
             ("transitions replayed", self.checked.transitions),
             ("positions seen on the way", self.checked.marks),
             ("calls with their intent", self.checked.calls),
+            ("commands with one answer", self.checked.commands),
             ("stopped workers watched", self.checked.woken),
             ("their calls after that", self.checked.stale_calls),
             ("appends that came late", self.late_appends),
@@ -117,6 +125,9 @@ impl Report {
             "sagas": self.checked.statuses,
             "transitions": self.checked.transitions,
             "calls": self.checked.calls,
+            "commands": self.checked.commands,
+            "together": self.checked.together,
+            "versions": [self.of_version(1), self.of_version(2)],
             "stale_calls": self.checked.stale_calls,
             "late_appends": self.late_appends,
             "fenced_appends": self.fenced_appends,

@@ -71,22 +71,23 @@ async fn perform(
     let targets = Targets { workers, services };
 
     let (stop, stopped) = watch::channel(false);
-    let orders = urls.last().cloned().context("there is no order service")?;
-    let load = tokio::spawn(load::post(Arc::clone(&crew), orders, stopped));
+    let shop = urls.last().cloned().context("there is no order service")?;
+    let load = tokio::spawn(load::post(Arc::clone(&crew), shop, stopped));
     chaos::rage(&crew, &targets, progress).await;
     stop.send_replace(true);
     chaos::calm(&crew, &targets).await;
     let (raged, landed) = (began.elapsed(), Instant::now() + LATE + LANDING_MARGIN);
     progress.0.say(format!("{} s of faults are over; waiting for verdicts", raged.as_secs()));
-    let acknowledged = load.await.context("posting the orders panicked")??;
+    let promises = load.await.context("posting the orders panicked")??;
+    let orders = promises.orders.len();
 
     let settled = settle(&crew).await;
     // What was delayed lands until then, and must change nothing any more.
     tokio::time::sleep(landed.saturating_duration_since(Instant::now())).await;
     end(targets).await;
-    let checked = checker::check(&crew, &acknowledged).await?;
+    let checked = checker::check(&crew, promises).await?;
     let (crew, elapsed) = (&crew, began.elapsed());
-    Ok(Report::new(crew, checked, acknowledged.len(), [raged, settled, elapsed]))
+    Ok(Report::new(crew, checked, orders, [raged, settled, elapsed]))
 }
 
 /// Waits until every saga has its verdict or is stuck, and tells how long that took.

@@ -38,6 +38,15 @@ pub(super) struct Woken {
     pub epochs: HashMap<SagaId, u64>,
 }
 
+/// What a worker knows that was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Knows {
+    /// The moment before it was started, in microseconds since 1970.
+    pub since: i64,
+    /// The newest version of the saga that it can drive.
+    pub newest: u32,
+}
+
 /// Remembers what was seen.
 // A std mutex: it is held for memory only, never across an await.
 #[derive(Debug, Default)]
@@ -50,6 +59,16 @@ pub(super) struct Seen {
     pub marks: HashMap<SagaId, Vec<Mark>>,
     /// The workers that were stopped and went on.
     pub woken: Vec<Woken>,
+    /// The workers that were started, by process, which may be the number of a later one again.
+    pub workers: HashMap<u32, Vec<Knows>>,
+}
+
+impl Seen {
+    /// The newest version that a worker knew at a moment, if it was ever ready.
+    pub(super) fn newest_known(&self, pid: u32, at: i64) -> Option<u32> {
+        let workers = self.workers.get(&pid)?;
+        workers.iter().rev().find(|knows| knows.since <= at).map(|knows| knows.newest)
+    }
 }
 
 impl Witness {
@@ -78,6 +97,12 @@ impl Witness {
     /// A stopped worker is about to go on.
     pub(super) fn wakes(&self, woken: Woken) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).woken.push(woken);
+    }
+
+    /// A worker is ready.
+    pub(super) fn starts(&self, pid: u32, knows: Knows) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.workers.entry(pid).or_default().push(knows);
     }
 
     /// All that was seen so far.

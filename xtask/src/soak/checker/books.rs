@@ -1,6 +1,6 @@
 //! The books of the participants: what each step of each saga did there.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use saga_core::SagaId;
 
@@ -63,9 +63,9 @@ impl Books {
     }
 
     /// S7: there is no effect of a saga that is in no log.
-    pub(super) fn check_strangers(&self, tally: &Tally, known: &HashSet<SagaId>) {
+    pub(super) fn check_strangers(&self, tally: &Tally, is_known: impl Fn(SagaId) -> bool) {
         for (saga, step) in self.effects.keys() {
-            if !saga.parse::<SagaId>().is_ok_and(|id| known.contains(&id)) {
+            if !saga.parse::<SagaId>().is_ok_and(&is_known) {
                 tally.violated(
                     "S7",
                     format!("{step} took effect for saga {saga}, which has no log"),

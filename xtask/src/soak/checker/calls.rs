@@ -6,7 +6,7 @@ use std::path::Path;
 use saga_core::{DefinitionSpec, Event, SagaId, Transition};
 
 use crate::soak::tally::Tally;
-use crate::soak::witness::Woken;
+use crate::soak::witness::{Seen, Woken};
 
 /// One call that a worker was about to make.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,9 +78,23 @@ impl Calls {
         }
     }
 
+    /// S12: a saga is driven by workers that know its version.
+    pub(super) fn check_versions(&self, tally: &Tally, id: SagaId, version: u32, seen: &Seen) {
+        for call in self.0.get(&id).into_iter().flatten() {
+            let newest = seen.newest_known(call.pid, call.at);
+            if let Some(newest) = newest.filter(|newest| *newest < version) {
+                let what = format!(
+                    "saga {id}: it is of version {version}, and {} was called by a worker that knows                      versions up to {newest}",
+                    call.step
+                );
+                tally.violated("S12", what);
+            }
+        }
+    }
+
     /// S7: no call was made for a saga that is in no log.
-    pub(super) fn check_strangers(&self, tally: &Tally, known: &HashSet<SagaId>) {
-        for id in self.0.keys().filter(|id| !known.contains(id)) {
+    pub(super) fn check_strangers(&self, tally: &Tally, is_known: impl Fn(SagaId) -> bool) {
+        for id in self.0.keys().filter(|id| !is_known(**id)) {
             tally.violated("S7", format!("calls were made for saga {id}, which has no log"));
         }
     }
@@ -135,6 +149,7 @@ mod tests {
     use saga_core::{Definition, Failure, Step, Timestamp};
 
     use super::*;
+    use crate::soak::witness::Knows;
 
     const ID: &str = "0192d3a4-5b6c-7d8e-9fa0-b1c2d3e4f5a6";
 
@@ -179,9 +194,9 @@ mod tests {
     fn a_call_for_a_saga_without_a_log_is_found() {
         let tally = Tally::default();
         let calls = calls(&[&format!("7 12 {ID} reserve action 1 4")]);
-        calls.check_strangers(&tally, &HashSet::from([ID.parse().unwrap()]));
+        calls.check_strangers(&tally, |id| id == ID.parse().unwrap());
         assert_eq!(found(&tally), Vec::<String>::new());
-        calls.check_strangers(&tally, &HashSet::new());
+        calls.check_strangers(&tally, |_| false);
         assert_eq!(found(&tally).len(), 1);
     }
 
@@ -197,6 +212,24 @@ mod tests {
         assert_eq!(stale(&[&call(99, 12, 4), &call(101, 13, 4), &call(101, 12, 5)]), (0, 0));
         assert_eq!(stale(&[&call(101, 12, 4)]), (1, 0));
         assert_eq!(stale(&[&call(101, 12, 4), &call(102, 12, 4)]), (2, 1));
+    }
+
+    #[test]
+    fn a_call_by_a_worker_that_does_not_know_the_version_is_found() {
+        let (old, both) = (Knows { since: 10, newest: 1 }, Knows { since: 50, newest: 2 });
+        // The number of the first process is given to a later one.
+        let workers = HashMap::from([(12, vec![old, both]), (13, vec![both])]);
+        let seen = Seen { workers, ..Seen::default() };
+        let calls = |at: i64, pid: u32, version| {
+            let tally = Tally::default();
+            let calls = calls(&[&format!("{at} {pid} {ID} reserve action 1 4")]);
+            calls.check_versions(&tally, ID.parse().unwrap(), version, &seen);
+            tally.counted().violations.into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(calls(20, 12, 2), ["S12"]);
+        for (at, pid, version) in [(20, 12, 1), (60, 12, 2), (60, 13, 2), (60, 14, 2)] {
+            assert_eq!(calls(at, pid, version), Vec::<&str>::new(), "{pid} at {at}");
+        }
     }
 
     #[test]

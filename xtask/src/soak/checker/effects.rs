@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use saga_core::{Event, Op, Saga, StepIndex, Transition, Verdict};
+use saga_core::{Effect, Event, Op, Saga, StepIndex, Transition, Verdict};
 use serde_json::Value;
 
 use super::books::{Books, Effects};
@@ -35,7 +35,15 @@ pub(super) fn check(tally: &Tally, saga: &Saga, log: &[Transition], books: &Book
                 Some(due) if is_whole(effects, due) => {}
                 due => tally.violated("S5", said(&format!("should have moved {due:?} once"))),
             },
-            _ => {}
+            Some((_, Verdict::Stopped { remaining })) => {
+                let listed = remaining.iter().find(|left| left.step == step);
+                let listed = listed.map(|left| left.effect);
+                if !is_as_listed(effects, listed, due(saga, step)) {
+                    let listed = format!("is listed as {listed:?} by a saga that was stopped");
+                    tally.violated("S4", said(&listed));
+                }
+            }
+            Some((_, Verdict::Compensated)) | None => {}
         }
     }
     if matches!(saga.ended(), Some((_, Verdict::Compensated))) {
@@ -54,6 +62,19 @@ fn has_intent(events: &[&Event], index: StepIndex, compensation: bool) -> bool {
 /// Whether the action took effect once, with the amount due; an amount of nothing leaves no trace.
 fn is_whole(effects: Effects, due: i64) -> bool {
     effects == Effects { actions: i64::from(due > 0), compensations: 0, net: due }
+}
+
+/// Whether the books say what a stopped saga lists: what is present is there once, what is unknown is
+/// there once or not at all, and of what is not listed nothing is left.
+fn is_as_listed(effects: Effects, listed: Option<Effect>, due: Option<i64>) -> bool {
+    let is_whole = due.is_some_and(|due| is_whole(effects, due));
+    match listed {
+        Some(Effect::Present) => is_whole,
+        // Without an amount due, S6 is all that can be said.
+        Some(Effect::Unknown) => effects.net == 0 || is_whole || due.is_none(),
+        Some(Effect::None | Effect::Undone) => false,
+        None => effects.net == 0,
+    }
 }
 
 /// What a step of a completed saga moves in its participant's unit, by the order that was placed.
@@ -111,5 +132,33 @@ fn check_compensations(tally: &Tally, saga: &Saga, events: &[&Event]) {
             (compensated.iter().map(name).collect(), expected.iter().map(name).collect());
         let what = format!("saga {}: {is:?} were compensated, not {should:?}", saga.id());
         tally.violated("S8", what);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_stopped_saga_lists_is_what_the_books_say() {
+        let once = Effects { actions: 1, compensations: 0, net: 3 };
+        let undone = Effects { actions: 1, compensations: 1, net: 0 };
+        let never = Effects::default();
+        let half = Effects { actions: 1, compensations: 0, net: 2 };
+        for (effects, listed, is_so) in [
+            (once, Some(Effect::Present), true),
+            (never, Some(Effect::Present), false),
+            (undone, Some(Effect::Present), false),
+            (half, Some(Effect::Present), false),
+            (once, Some(Effect::Unknown), true),
+            (never, Some(Effect::Unknown), true),
+            (half, Some(Effect::Unknown), false),
+            (once, None, false),
+            (undone, None, true),
+            (once, Some(Effect::Undone), false),
+        ] {
+            let found = is_as_listed(effects, listed, Some(3));
+            assert_eq!(found, is_so, "{effects:?} listed as {listed:?}");
+        }
     }
 }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use saga_core::{
-    DefinitionSpec, Digest, Event, LogError, LogHead, LogRow, Saga, SagaId, Status, StuckReason,
-    Timestamp, Transition,
+    DefinitionRef, DefinitionSpec, Digest, Event, LogError, LogHead, LogRow, Saga, SagaId, Status,
+    StuckReason, Timestamp, Transition,
 };
 
 use crate::soak::sql::Reader;
@@ -13,22 +13,34 @@ use crate::soak::tally::Tally;
 use crate::soak::witness::Mark;
 
 const STATES: &str = "\
-    SELECT id, name, version, status, seq, epoch, owner, next_wake_at, started_at, ended_at \
-    FROM saga WHERE bucket = $1";
+    SELECT id, name, version, digest, key, status, seq, epoch, owner, next_wake_at, started_at, \
+    ended_at FROM saga WHERE bucket = $1";
 const ROWS: &str = "\
     SELECT saga_id, seq, epoch, at, body, digest FROM saga_log WHERE bucket = $1 \
     ORDER BY saga_id, seq";
 
-type StateColumns =
-    (Vec<u8>, String, i64, String, i64, i64, Option<Vec<u8>>, Option<i64>, i64, Option<i64>);
+type StateColumns = (
+    Vec<u8>,
+    String,
+    i64,
+    Vec<u8>,
+    Option<String>,
+    String,
+    i64,
+    i64,
+    Option<Vec<u8>>,
+    Option<i64>,
+    i64,
+    Option<i64>,
+);
 type RowColumns = (Vec<u8>, i64, i64, i64, String, Vec<u8>);
 
 /// A state row and the log beside it, as they were read.
 #[derive(Debug)]
 pub(super) struct State {
     pub id: SagaId,
-    pub name: String,
-    pub version: i64,
+    pub definition: DefinitionRef,
+    pub key: Option<String>,
     status: String,
     seq: u64,
     epoch: u64,
@@ -54,20 +66,22 @@ pub(super) async fn read(reader: &mut Reader, bucket: i64) -> anyhow::Result<Vec
     }
     let states = reader.rows::<StateColumns>(STATES, &[bucket]).await?;
     let state = |columns: StateColumns| {
-        let (id, name, version, status, seq, epoch, owner, next_wake_at, started_at, ended_at) =
+        let (id, name, version, digest, key, status, seq, epoch, owner, wake, started, ended) =
             columns;
         let log = logs.remove(&id).unwrap_or_default();
+        let digest = Digest::from_bytes(digest.try_into().unwrap_or_default());
+        let version = u32::try_from(version).unwrap_or_default();
         State {
             id: SagaId::from_bytes(id.try_into().unwrap_or_default()),
-            name,
-            version,
+            definition: DefinitionRef { name, version, digest },
+            key,
             status,
             seq: seq.unsigned_abs(),
             epoch: epoch.unsigned_abs(),
             is_owned: owner.is_some(),
-            next_wake_at,
-            started_at,
-            ended_at,
+            next_wake_at: wake,
+            started_at: started,
+            ended_at: ended,
             log,
         }
     };
@@ -200,8 +214,12 @@ mod tests {
         };
         State {
             id: SagaId::from_bytes([7; 16]),
-            name: "buy".to_owned(),
-            version: 1,
+            definition: DefinitionRef {
+                name: "buy".to_owned(),
+                version: 1,
+                digest: Digest::from_bytes([0; 16]),
+            },
+            key: None,
             status: "running".to_owned(),
             seq: epochs.len() as u64,
             epoch: epochs.last().copied().unwrap_or_default(),

@@ -1,12 +1,12 @@
 //! What is done to a worker, and what it must do then.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::mpsc;
 
 use super::kept::{After, Deed, note_death};
-use super::{Crew, DRAIN};
+use super::{Crew, DRAIN, now_micros};
 use crate::demo::process::Process;
 use crate::soak::sql::Reader;
 use crate::soak::witness::Woken;
@@ -139,10 +139,4 @@ fn signal(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     // A process that is gone has ended by itself, which its end tells.
     pid.map(|pid| kill_process(pid, signal).ok());
-}
-
-/// Microseconds since 1970.
-fn now_micros() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
