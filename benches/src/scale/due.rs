@@ -1,5 +1,7 @@
 //! Many sagas that wait and are due at the same moment, while fresh ones go on being started.
 
+mod fresh;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -7,29 +9,25 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, ensure};
 use saga_core::{
     BoxFuture, BreakerPolicy, Call, Definition, Failure, Op, Payload, RetryPolicy, Step,
-    StepContext, Verdict,
+    StepContext,
 };
 use saga_worker::{Client, Worker};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
-use tokio::time::{interval, sleep};
+use tokio::time::sleep;
 
 use crate::database::Database;
 use crate::figures::percentile;
 use crate::load::StoreKind;
 use crate::look::Look;
+use fresh::Fresh;
 
 /// The definition of all these sagas: those that are started afresh have no other queue.
 const NAME: &str = "bench-due";
 /// Workers in this process, each with connections of its own.
 const WORKERS: usize = 2;
-/// Fresh sagas started per second, at an even pace.
-const FRESH_PER_S: f64 = 50.0;
 /// Starts at once of sagas that are to wait.
 const STARTS_MAX: usize = 64;
-/// How long the pace of the machine is looked at, and with how many clients.
-const LOOK: Duration = Duration::from_secs(1);
-const LOOKING: usize = 16;
 /// Time to spare between the last saga's falling asleep and the moment at which all are due.
 const SPARE: Duration = Duration::from_secs(3);
 /// How long fresh sagas are watched before that moment, at least.
@@ -96,7 +94,7 @@ async fn watch(store: StoreKind, waiting: u64) -> anyhow::Result<Figures> {
     asleep(&mut look, waiting, due_at - i64::try_from(BEFORE.as_micros())?).await?;
     let moment = Instant::now() + Duration::from_micros(due_at.abs_diff(micros()?));
     let (before, during) = fresh.start_until(moment, || alarm.is_over(waiting)).await?;
-    let started = waiting + fresh.numbers.load(Ordering::SeqCst);
+    let started = waiting + fresh.started();
     all_completed(&mut look, started).await?;
     for worker in workers {
         worker.shutdown().await;
@@ -110,7 +108,7 @@ async fn watch(store: StoreKind, waiting: u64) -> anyhow::Result<Figures> {
         seconds,
         verdicts_per_s: waiting as f64 / seconds,
         claims_per_saga: look.count(CLAIMS).await? as f64 / waiting as f64,
-        fresh_per_s: FRESH_PER_S,
+        fresh_per_s: fresh::PER_S,
         fresh: during.len(),
         fresh_p50_ms: percentile(&during, 50),
         fresh_p99_ms: percentile(&during, 99),
@@ -237,72 +235,5 @@ impl Call for Alarm {
             }
             Ok(Payload::null())
         })
-    }
-}
-
-/// Sagas that wait for nothing.
-struct Fresh {
-    clients: Vec<Client>,
-    numbers: Arc<AtomicU64>,
-}
-
-impl Fresh {
-    fn new(clients: Vec<Client>) -> Self {
-        Self { clients, numbers: Arc::default() }
-    }
-
-    /// Runs one to its verdict.
-    fn run(&self) -> impl Future<Output = anyhow::Result<()>> + Send + 'static {
-        let number = self.numbers.fetch_add(1, Ordering::SeqCst);
-        let client = &self.clients[number as usize % self.clients.len()];
-        let start = client.start(NAME, &Ticket { waits: false, number });
-        let start = start.key(format!("fresh-{number}"));
-        async move {
-            let saga = start.await?;
-            let verdict = saga.verdict().await?;
-            ensure!(verdict == Verdict::Completed, "saga {} ended {verdict}", saga.id);
-            Ok(())
-        }
-    }
-
-    /// How many a few clients get done in a second, one after the other.
-    async fn pace(&self) -> anyhow::Result<f64> {
-        let (begun, mut under_way) = (Instant::now(), JoinSet::new());
-        let mut done = 0.0;
-        while begun.elapsed() < LOOK {
-            while under_way.len() < LOOKING {
-                under_way.spawn(self.run());
-            }
-            under_way.join_next().await.context("one is under way")???;
-            done += 1.0;
-        }
-        while let Some(ended) = under_way.join_next().await {
-            ended??;
-        }
-        Ok(done / begun.elapsed().as_secs_f64())
-    }
-
-    /// Starts them at an even pace, however long each takes, and gives their times to the verdict in
-    /// ascending order: of those that were to start before a moment, and of the others.
-    async fn start_until(
-        &self,
-        moment: Instant,
-        over: impl Fn() -> anyhow::Result<bool>,
-    ) -> anyhow::Result<(Vec<Duration>, Vec<Duration>)> {
-        let mut pace = interval(Duration::from_secs_f64(1.0 / FRESH_PER_S));
-        let mut under_way = JoinSet::new();
-        while !over()? {
-            let meant = pace.tick().await.into_std();
-            let run = self.run();
-            under_way.spawn(async move { run.await.map(|()| (meant, meant.elapsed())) });
-        }
-        let (mut before, mut during) = (Vec::new(), Vec::new());
-        while let Some(ended) = under_way.join_next().await {
-            let (meant, took) = ended??;
-            if meant < moment { &mut before } else { &mut during }.push(took);
-        }
-        before.sort_unstable();
-        during.sort_unstable();
-        Ok((before, during))
     }
 }
