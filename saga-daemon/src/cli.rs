@@ -12,6 +12,7 @@ mod remote;
 mod serve;
 mod show;
 mod signals;
+mod terminal;
 mod watch;
 mod ways_out;
 mod webhooks;
@@ -95,7 +96,7 @@ pub fn run(definitions: Vec<Definition>) -> ExitCode {
     match runtime.block_on(act(arguments.action, definitions)) {
         Ok(code) => code,
         Err(stop) => {
-            eprintln!("saga-worker: {}", stop.message);
+            eprintln!("saga-worker: {}", terminal::lines(&stop.message));
             stop.code.into()
         }
     }

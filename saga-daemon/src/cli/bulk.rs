@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::arguments::Bulk;
 use super::remote::{ago, body, print, request};
 use super::show::table;
-use super::{Code, Stop};
+use super::{Code, Stop, terminal};
 use crate::body::{BulkBody, BulksBody};
 
 /// How often to look how far it has come.
@@ -61,7 +61,7 @@ fn ended(bulk: &Bulk, now: &BulkBody) -> Result<ExitCode, Stop> {
     print(&bulk.remote, now, |now| {
         let mut text = rows(std::slice::from_ref(now));
         for (why, count) in &now.refused {
-            text += &format!("{count} refused: {why}\n");
+            text += &format!("{count} refused: {}\n", terminal::line(why));
         }
         for id in &now.sample {
             text += &format!("would get it: {id}\n");

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::arguments::{Assumed, DEFAULT_URL, Give, List, Remote, Start};
-use super::{Code, Stop, by_verdict, show};
+use super::{Code, Stop, by_verdict, show, terminal};
 use crate::body::{
     BreakersBody, CommandBody, CommandResultBody, ListBody, LogBody, SagaBody, WorkersBody,
 };
@@ -289,7 +289,7 @@ pub(super) fn print<T: Serialize>(
     if remote.json {
         println!("{}", serde_json::to_string_pretty(body).map_err(Stop::failed)?);
     } else {
-        print!("{}", words(body));
+        print!("{}", terminal::lines(&words(body)));
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use saga_core::WaitReason;
 use serde_json::json;
 
+use super::terminal;
 use super::ways_out::ways_out;
 use crate::body::{
     BreakersBody, CommandResultBody, EnvelopeBody, ListBody, LogBody, SagaBody, TransitionBody,
@@ -31,7 +32,7 @@ pub(super) fn saga(saga: &SagaBody, at: &str) -> String {
     }
     facts.push(("log", format!("{} transitions", saga.seq)));
     for (name, fact) in facts {
-        let _ = writeln!(text, "  {name:<11} {fact}");
+        let _ = writeln!(text, "  {name:<11} {}", terminal::line(&fact));
     }
     let rows = saga.steps.iter().map(|step| {
         let attempts = match step.compensation_attempts {
@@ -110,7 +111,7 @@ pub(super) fn log(log: &LogBody) -> String {
 /// One transition, an event per line.
 pub(super) fn transition(transition: &TransitionBody) -> String {
     let line = |event: &crate::body::EventBody| {
-        format!("{:>4}  {}  {}\n", transition.seq, transition.at, event.text)
+        format!("{:>4}  {}  {}\n", transition.seq, transition.at, terminal::line(&event.text))
     };
     transition.events.iter().map(line).collect()
 }
@@ -118,7 +119,10 @@ pub(super) fn transition(transition: &TransitionBody) -> String {
 /// One transition of any saga, an event per line.
 pub(super) fn envelope(envelope: &EnvelopeBody) -> String {
     let EnvelopeBody { saga_id, name, status, seq, at, events, unreadable, .. } = envelope;
-    let line = |text: &str| format!("{at}  {saga_id}  {name}  {status:<12} {seq:>4}  {text}\n");
+    let line = |text: &str| {
+        let text = terminal::line(text);
+        format!("{at}  {saga_id}  {name}  {status:<12} {seq:>4}  {text}\n")
+    };
     match unreadable {
         Some(why) => line(why),
         None => events.iter().map(|event| line(&event.text)).collect(),
@@ -163,6 +167,7 @@ pub(super) fn config(values: &Values, as_json: bool) {
 /// Columns as wide as what stands in them; the last one is not padded.
 pub(super) fn table(head: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
     let head: Vec<String> = head.iter().map(|&title| title.to_owned()).collect();
+    let rows = rows.map(|row| row.iter().map(|cell| terminal::line(cell)).collect());
     let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
     let width =
         |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);

@@ -10,7 +10,7 @@ use saga_core::Status;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::arguments::{Remote, Watch};
-use super::{Code, Stop, by_verdict, remote, show};
+use super::{Code, Stop, by_verdict, remote, show, terminal};
 use crate::body::{SagaBody, TransitionBody};
 
 /// A stream that is silent for so long, heartbeats included, has broken off.
@@ -45,7 +45,7 @@ async fn watch_one(remote: &Remote, id: &str, after: u64) -> Result<ExitCode, St
             Err(stop) if stop.code != Code::Unavailable || answered.elapsed() > OUTAGE_MAX => {
                 return Err(stop);
             }
-            Err(stop) => eprintln!("saga-worker: {}; trying again", stop.message),
+            Err(stop) => eprintln!("saga-worker: {}; trying again", terminal::lines(&stop.message)),
         }
         sleep(PAUSE).await;
     }
@@ -94,7 +94,7 @@ fn show_block(to: &Remote, block: &str, seen: &mut u64) -> Result<bool, Stop> {
     if to.json {
         println!("{data}");
     } else {
-        print!("{}", show::transition(&transition));
+        print!("{}", terminal::lines(&show::transition(&transition)));
     }
     Ok(transition.events.iter().any(|event| event.event == "saga_ended"))
 }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{OUTAGE_MAX, PAUSE, SILENCE_MAX};
 use crate::body::EnvelopeBody;
 use crate::cli::arguments::Watch;
-use crate::cli::{Code, Stop, remote, show};
+use crate::cli::{Code, Stop, remote, show, terminal};
 use crate::problem::ProblemBody;
 
 /// Shows what happens to all sagas until it is ended. A stream that breaks off is taken up where it
@@ -23,7 +23,7 @@ pub(super) async fn watch(watch: &Watch) -> Result<ExitCode, Stop> {
             Err(stop) if stop.code != Code::Unavailable || answered.elapsed() > OUTAGE_MAX => {
                 return Err(stop);
             }
-            Err(stop) => eprintln!("saga-worker: {}; trying again", stop.message),
+            Err(stop) => eprintln!("saga-worker: {}; trying again", terminal::lines(&stop.message)),
         }
         sleep(PAUSE).await;
     }
@@ -77,7 +77,7 @@ fn show_block(watch: &Watch, block: &str, cursor: &mut Option<String>) -> Result
             let envelope: EnvelopeBody = serde_json::from_str(data).map_err(|error| {
                 Stop::failed(format!("the daemon answered in an unknown form: {error}"))
             })?;
-            write(&show::envelope(&envelope))?;
+            write(&terminal::lines(&show::envelope(&envelope)))?;
         }
         "problem" | "reset" => {
             let problem: ProblemBody = serde_json::from_str(data).map_err(Stop::failed)?;
