@@ -39,6 +39,9 @@ impl FromRequest<App> for Call {
         let path = RawPathParams::from_request_parts(&mut parts, app).await.map_err(|_| {
             Problem::new(Kind::Malformed, "the path holds a percent code that is not UTF-8 text")
         })?;
+        for (name, value) in path.iter() {
+            expect_printed(name, value)?;
+        }
         let path = path.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let query = read_query(parts.uri.query().unwrap_or_default())?;
         let principal = parts.extensions.remove::<Principal>().ok_or_else(|| {
@@ -169,12 +172,27 @@ pub(crate) fn read_query(query: &str) -> Result<Vec<(String, String)>, Problem> 
         let decoded = decode(name)
             .zip(decode(value))
             .ok_or_else(|| Problem::field("query", pair, "percent-encoded UTF-8 text"))?;
+        expect_printed("query", &decoded.0)?;
+        expect_printed(&decoded.0, &decoded.1)?;
         if pairs.iter().any(|(known, _)| *known == decoded.0) {
             return Err(Problem::field(&decoded.0, &decoded.1, "the parameter at most once"));
         }
         pairs.push(decoded);
     }
     Ok(pairs)
+}
+
+/// Not every database can be asked for a text with control characters, and no name or key has any.
+pub(crate) fn expect_printed(field: &str, text: &str) -> Result<(), Problem> {
+    match text.chars().any(char::is_control) {
+        true => Err(Problem::field(field, text, "text without control characters")),
+        false => Ok(()),
+    }
+}
+
+/// The same of what people write, which may have several lines.
+pub(crate) fn expect_readable(field: &str, text: &str) -> Result<(), Problem> {
+    expect_printed(field, &text.replace(['\r', '\n', '\t'], " "))
 }
 
 fn decode(text: &str) -> Option<String> {

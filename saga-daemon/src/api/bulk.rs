@@ -11,7 +11,7 @@ use crate::body::{BulkBody, BulkCommandBody, BulkFilterBody, BulksBody, CommandB
 use crate::bulk::{self, Bulk, Change, Counts, Filter, Phase};
 use crate::problem::{Kind, Problem};
 use crate::register::now_ms;
-use crate::request::Call;
+use crate::request::{Call, expect_printed, expect_readable};
 use crate::service::App;
 
 /// Default of the pace, in sagas for each second.
@@ -99,6 +99,7 @@ fn read(call: &Call, body: &BulkCommandBody) -> Result<Bulk, Problem> {
         if text.trim().is_empty() || text.len() > saga_core::Command::TEXT_LEN_MAX {
             return Err(Problem::field(field, text, "1 to 1024 bytes"));
         }
+        expect_readable(field, text)?;
     }
     let key = call.header("Idempotency-Key")?.map(IdempotencyKey::new).transpose();
     let key = key.map_err(|error| Problem::new(Kind::Malformed, error.to_string()))?;
@@ -131,6 +132,11 @@ pub(crate) fn id_of(key: &str) -> String {
 fn filter(body: &BulkFilterBody) -> Result<Filter, Problem> {
     let BulkFilterBody { status, name, version, step, key_prefix, text, .. } = body.clone();
     let (started_after, started_before) = (body.started_after, body.started_before);
+    for (field, text) in
+        [("name", &name), ("step", &step), ("key_prefix", &key_prefix), ("text", &text)]
+    {
+        expect_printed(field, text.as_deref().unwrap_or_default())?;
+    }
     let filter = Filter {
         statuses: status,
         name,

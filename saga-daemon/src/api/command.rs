@@ -11,7 +11,7 @@ use super::{entity_tag, view};
 use crate::access::Principal;
 use crate::body::{CommandBody, CommandResultBody};
 use crate::problem::{Kind, Problem};
-use crate::request::Call;
+use crate::request::{Call, expect_readable};
 use crate::service::App;
 
 /// Which command a route gives.
@@ -55,6 +55,13 @@ pub(crate) async fn give(
         let expected = "expected JSON like {\"reason\": \"the participant is mended\"}";
         Problem::new(Kind::Malformed, format!("the body is no command: {error}; {expected}"))
     })?;
+    for (field, text) in [
+        ("reason", Some(&body.reason)),
+        ("actor", body.actor.as_ref()),
+        ("step", body.step.as_ref()),
+    ] {
+        expect_readable(field, text.map_or("", String::as_str))?;
+    }
     let request_id = match call.header("Idempotency-Key")? {
         Some(text) => text.to_owned(),
         None => uuid::Uuid::new_v4().to_string(),

@@ -9,7 +9,7 @@ use saga_worker::ClientError;
 use crate::body::{WebhookBody, WebhookCommandBody, WebhooksBody};
 use crate::feed::From as Place;
 use crate::problem::{Kind, Problem};
-use crate::request::Call;
+use crate::request::{Call, expect_readable};
 use crate::service::App;
 use crate::webhooks::{self, Change, Webhook};
 
@@ -47,6 +47,7 @@ pub(crate) async fn command(
     if !(1..=REASON_BYTES_MAX).contains(&body.reason.len()) {
         return Err(Problem::field("reason", &body.reason, "1 to 1024 bytes"));
     }
+    expect_readable("reason", &body.reason)?;
     let name = call.part("name");
     let unknown =
         || Problem::new(Kind::WebhookUnknown, format!("there is no webhook {name:?} here"));

@@ -12,6 +12,7 @@ mod events;
 mod feed;
 mod feed_postgres;
 mod hostile;
+mod injection;
 mod observability;
 mod packaging;
 mod postgres;
