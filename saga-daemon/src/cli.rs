@@ -4,6 +4,7 @@ mod arguments;
 mod audit;
 mod bulk;
 mod check;
+mod files;
 mod keys;
 mod migrate;
 mod notify;

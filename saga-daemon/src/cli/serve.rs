@@ -12,12 +12,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use super::Stop;
 use super::arguments::Settings;
 use super::migrate::unusable;
 use super::notify::Supervisor;
 use super::reload::{self, Reloader};
 use super::signals::{Asked, Signals, end_with_stdin};
+use super::{Stop, files};
 use crate::access::ApiKeys;
 use crate::config::{Config, Insecure, LogConfig, LogFormat, WorkerConfig, mask};
 use crate::declared::{self, Declared, Options};
@@ -30,8 +30,9 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(3);
 
 pub(super) async fn serve(settings: Settings, coded: Vec<Definition>) -> Result<ExitCode, Stop> {
     let values = settings.gather()?;
-    let config = values.read()?;
+    let mut config = values.read()?;
     log_to_stderr(&config.log);
+    files::make_room(&mut config.limits, config.worker.concurrency_max);
     let declared = match &config.definitions {
         Some(folder) => declared(folder, &config.declared)
             .map_err(|faults| Stop::misconfigured(faults.join("\n")))?,

@@ -21,6 +21,7 @@ mod reload;
 mod roles;
 mod sagas;
 mod secrets;
+mod slow;
 mod socket;
 mod support;
 mod tls;
