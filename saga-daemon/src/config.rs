@@ -272,6 +272,8 @@ impl Values {
                 connections_max: reader.number("http.connections_max", 1),
                 streams_max: reader.number("http.streams_max", 0),
                 streams_per_key_max: reader.number("http.streams_per_key_max", 0),
+                requests_per_key_max: u32::try_from(reader.number("http.requests_per_key_max", 0))
+                    .unwrap_or(u32::MAX),
                 ..limits
             },
             log,

@@ -23,6 +23,7 @@ use crate::audit::{self, Refusals};
 use crate::bulk::carry_out_all;
 use crate::feed::{Feed, Tickets};
 use crate::metrics::Metrics;
+use crate::rate::Rates;
 use crate::service::{App, Limits, Shared};
 use crate::tls::Tls;
 use crate::webhooks::{Webhooks, deliver_all};
@@ -287,6 +288,7 @@ impl DaemonBuilder {
             metrics,
             address,
             places: Arc::default(),
+            rates: Rates::default(),
             origins: self.origins,
             feed: Feed::default(),
             tickets: Tickets::default(),

@@ -21,6 +21,7 @@ mod openapi;
 mod otlp;
 pub mod outbound;
 pub mod problem;
+mod rate;
 mod register;
 mod request;
 mod routes;

@@ -65,6 +65,7 @@ kinds! {
     WrongHost, MISDIRECTED_REQUEST, "wrong-host", "This server does not answer for that host";
     InvalidInput, UNPROCESSABLE_ENTITY, "invalid-input", "The steps cannot read this input";
     NotWebSocket, UPGRADE_REQUIRED, "upgrade-required", "This is a WebSocket";
+    TooManyRequests, TOO_MANY_REQUESTS, "too-many-requests", "The key makes requests faster than it may";
     TooManyStreamsOfKey, TOO_MANY_REQUESTS, "too-many-streams-of-key", "The key holds as many streams as it may";
     TooManyTickets, TOO_MANY_REQUESTS, "too-many-tickets", "Too many tickets wait to be used";
     TooManyBulks, TOO_MANY_REQUESTS, "too-many-bulks", "Too many bulks are under way";

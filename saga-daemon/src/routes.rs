@@ -108,7 +108,7 @@ impl Route {
     pub(crate) fn all_problems(&self) -> Vec<Kind> {
         let mut kinds = vec![Kind::WrongHost, Kind::Malformed, Kind::Internal, Kind::TimedOut];
         if let Access::From(_) = self.access {
-            kinds.push(Kind::Unauthenticated);
+            kinds.extend([Kind::Unauthenticated, Kind::TooManyRequests]);
         }
         if self.access > Access::From(Role::Viewer) {
             kinds.push(Kind::Forbidden);
@@ -195,6 +195,7 @@ fn admit(app: &App, route: &Route, request: &mut Request) -> Result<(), Problem>
             (None, Some(ticket)) => app.ticketed(&ticket)?,
             (shown, _) => app.principal(shown)?,
         };
+        app.count_request(&principal)?;
         let held = principal.role;
         request.extensions_mut().insert(principal);
         if held < role {

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
+use axum::http::HeaderValue;
+use axum::http::header::RETRY_AFTER;
 use saga_core::{DefinitionRef, DefinitionSpec};
 use saga_worker::{BreakerView, Client, Worker};
 use tokio::sync::watch;
@@ -18,6 +20,7 @@ use crate::daemon::Exposure;
 use crate::feed::{Feed, Places, Tickets};
 use crate::metrics::Metrics;
 use crate::problem::{Kind, Problem};
+use crate::rate::Rates;
 use crate::webhooks::Webhooks;
 
 /// The bounds of the HTTP side.
@@ -41,6 +44,9 @@ pub struct Limits {
     pub streams_max: usize,
     /// Most of them by one API key. Default 1024.
     pub streams_per_key_max: usize,
+    /// Most requests of one API key for each second, messages over WebSockets among them; twice as
+    /// many may come at once. 0 for no bound. Default 1000.
+    pub requests_per_key_max: u32,
     /// How long a client may take nothing of what it is sent before its connection is cut.
     /// Default 30 s.
     pub write_within: Duration,
@@ -61,6 +67,7 @@ impl Default for Limits {
             connections_max: 4096,
             streams_max: 2048,
             streams_per_key_max: 1024,
+            requests_per_key_max: 1_000,
             write_within: Duration::from_secs(30),
             heartbeat: Duration::from_secs(15),
             close_within: Duration::from_secs(5),
@@ -87,6 +94,8 @@ pub(crate) struct Shared {
     pub(crate) address: SocketAddr,
     /// Places for event streams.
     pub(crate) places: Arc<Places>,
+    /// How fast each key makes requests.
+    pub(crate) rates: Rates,
     /// Other sites whose pages may open streams.
     pub(crate) origins: Vec<String>,
     /// What is pushed to those who subscribe to all sagas.
@@ -187,6 +196,22 @@ impl App {
                 .with_header(axum::http::header::WWW_AUTHENTICATE, BEARER)
         })?;
         Ok(held.principal)
+    }
+
+    /// Counts a request of a key. Whoever needs no key is on this machine, or may do everything.
+    ///
+    /// # Errors
+    /// A problem when the key makes them faster than it may.
+    pub(crate) fn count_request(&self, principal: &Principal) -> Result<(), Problem> {
+        let Some(key) = &principal.key else { return Ok(()) };
+        let most = self.limits().requests_per_key_max;
+        self.0.rates.take(key, most, Instant::now()).map_err(|missing| {
+            let detail = format!(
+                "the key {key} may make {most} requests a second here: come back after `Retry-After`, or have http.requests_per_key_max raised"
+            );
+            let seconds = HeaderValue::from(missing.as_secs().saturating_add(1));
+            Problem::new(Kind::TooManyRequests, detail).with_header(RETRY_AFTER, seconds)
+        })
     }
 
     pub(crate) fn is_ready(&self) -> bool {

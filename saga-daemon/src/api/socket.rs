@@ -11,6 +11,7 @@ use saga_core::store::FeedError;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
+use crate::access::Principal;
 use crate::body::BeatBody;
 use crate::feed::{self, Next, Place, Pulse, Subscriber, Words, origin};
 use crate::problem::{Kind, Problem};
@@ -65,6 +66,7 @@ impl End {
 struct Connection {
     app: App,
     socket: WebSocket,
+    principal: Principal,
     subscriber: Option<Subscriber>,
     pulse: Pulse,
     heard_at: Instant,
@@ -86,6 +88,7 @@ pub(crate) async fn open(
     })?;
     let place = app.places().take(&call.principal, app.limits())?;
     let pulse = Pulse::new(&app, app.hold(&call.principal));
+    let principal = call.principal.clone();
     let subscriber = feed::subscribe(&app, filter, from).await?;
     let upgrade = upgrade
         .read_buffer_size(READ_BYTES)
@@ -96,7 +99,8 @@ pub(crate) async fn open(
     Ok(upgrade.on_upgrade(async move |socket| {
         let _unfinished = unfinished;
         let (subscriber, heard_at) = (Some(subscriber), Instant::now());
-        let mut connection = Connection { app, socket, subscriber, pulse, heard_at, _place: place };
+        let mut connection =
+            Connection { app, socket, principal, subscriber, pulse, heard_at, _place: place };
         let end = connection.run().await;
         connection.close(end).await;
     }))
@@ -127,15 +131,13 @@ impl Connection {
 
     async fn heard(&mut self, said: Option<Result<Message, axum::Error>>) -> Result<(), End> {
         self.heard_at = Instant::now();
-        let unknown = "expected {\"type\":\"subscribe\",...} or {\"type\":\"unsubscribe\"}";
         match said {
-            Some(Ok(Message::Text(text))) => match serde_json::from_str(&text) {
-                Ok(Said::Subscribe(words)) => self.subscribe(&words).await,
-                Ok(Said::Unsubscribe) => {
+            Some(Ok(Message::Text(text))) => match self.read(&text)? {
+                Said::Subscribe(words) => self.subscribe(&words).await,
+                Said::Unsubscribe => {
                     self.subscriber = None;
                     Ok(())
                 }
-                Err(error) => Err(End::new(close_code::POLICY, format!("{unknown}: {error}"))),
             },
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
             Some(Ok(Message::Binary(_))) => {
@@ -144,6 +146,16 @@ impl Connection {
             Some(Ok(Message::Close(_))) | None => Err(End::silent()),
             Some(Err(error)) => Err(End::new(close_code::POLICY, error.to_string())),
         }
+    }
+
+    /// What a message says. It costs the key as much as a request.
+    fn read(&self, text: &str) -> Result<Said, End> {
+        let refused = |problem: Problem| End::new(close_code::POLICY, &*problem.body().detail);
+        self.app.count_request(&self.principal).map_err(refused)?;
+        serde_json::from_str(text).map_err(|error| {
+            let unknown = "expected {\"type\":\"subscribe\",...} or {\"type\":\"unsubscribe\"}";
+            End::new(close_code::POLICY, format!("{unknown}: {error}"))
+        })
     }
 
     async fn subscribe(&mut self, words: &Words) -> Result<(), End> {

@@ -129,6 +129,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
     setting("http.streams_max", "N", "2048", "Most event streams at a time"),
     setting("http.streams_per_key_max", "N", "1024", "Most event streams of one API key"),
     setting(
+        "http.requests_per_key_max",
+        "N",
+        "1000",
+        "Most requests of one API key for each second, twice as many at once; 0 for no bound",
+    ),
+    setting(
         "http.origins",
         "ORIGINS",
         "",

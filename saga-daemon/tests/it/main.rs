@@ -17,6 +17,7 @@ mod observability;
 mod packaging;
 mod postgres;
 mod process;
+mod rate;
 mod reload;
 mod roles;
 mod sagas;

@@ -188,6 +188,22 @@ async fn a_socket_takes_a_key_or_a_ticket_and_ends_when_the_key_is_revoked() {
 }
 
 #[tokio::test]
+async fn messages_over_a_socket_count_against_the_rate_of_its_key() {
+    let (key, text) = ApiKey::create("shop", Role::Viewer).unwrap();
+    let limits = Limits { requests_per_key_max: 1, ..Limits::default() };
+    let keys = ApiKeys::new([key]).unwrap();
+    let world = World::with(memory(), |builder| builder.keys(keys).limits(limits)).await;
+    let bearer = format!("Bearer {text}");
+    let mut socket = connect(&world, "", &[("authorization", &bearer)]).await.unwrap();
+    for _ in 0..20 {
+        // What comes after the end is not taken any more.
+        let _ = socket.0.send(json!({ "type": "unsubscribe" }).to_string().into()).await;
+    }
+    let (code, reason) = socket.end().await;
+    assert!(code == 1008 && reason.contains("1 requests a second"), "{code} {reason}");
+}
+
+#[tokio::test]
 async fn a_drain_says_so_to_every_socket() {
     let world = World::new().await;
     let mut socket = connect(&world, "", &[]).await.unwrap();
