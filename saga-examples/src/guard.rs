@@ -12,8 +12,8 @@ use sqlx::Postgres;
 
 use crate::sql::{Grouped, Sql};
 
-/// A database whose barrier runs the calls of the services: [`Postgres`] with a transaction for each,
-/// and SQLite as [`Grouped`], where calls share transactions.
+/// A database whose barrier runs the calls of the services, which share transactions: [`Postgres`]
+/// through sqlx, and SQLite as [`Grouped`] through rusqlite.
 pub trait Guarded: Sql {
     /// Its barrier.
     type Barrier: Clone + Send + Sync + 'static;

@@ -78,7 +78,8 @@ pub async fn router<P: Participant>(
             Ok(routes::<P, Grouped, Sqlite>(barrier, pool, switches))
         }
         Database::Postgres(pool) => {
-            let barrier = prepare(pool.clone(), P::SCHEMA).await?;
+            // Every order moves the same accounts, so calls share transactions here too.
+            let barrier = prepare(pool.clone(), P::SCHEMA).await?.grouped();
             Ok(routes::<P, Postgres, Postgres>(barrier, pool, switches))
         }
     }

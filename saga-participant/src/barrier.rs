@@ -18,11 +18,13 @@
 //! the row of its action as well, and before its own, so the two of a step meet at one row whoever
 //! is first. `decision` says what follows from the rows. `pooled` is the barrier over a pool of sqlx:
 //! `transaction` runs a call there, `sqlite` and `postgres` hold only what differs between the
-//! databases. `grouped` is the barrier over one connection of rusqlite, where calls share commits.
+//! databases, and `group` lets calls share transactions. `grouped` is the barrier over one connection of rusqlite, where calls share commits.
 
 mod business;
 mod decision;
 mod error;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod group;
 mod guard;
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]

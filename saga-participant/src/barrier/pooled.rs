@@ -5,9 +5,11 @@ use std::time::{Duration, SystemTime};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sqlx::{Database, Pool};
+use sqlx::Pool;
 
+use super::group::Group;
 use super::rows::{self, GuardRows};
+use super::transaction::Arguments;
 use super::{BarrierError, Business, Refusal, expect_op, transaction};
 use crate::answer::Answer;
 use crate::call::{CallIdentity, Op};
@@ -22,15 +24,33 @@ use crate::call::{CallIdentity, Op};
 /// waits 5 s for a lock, runs a statement for 8 s or idles for 8 s, and after 10 s the connection
 /// is given up. Of a pool the barrier wants `test_before_acquire(false)`: it replaces a broken
 /// connection itself, while the pool's test waits for ever on one that has gone silent.
-pub struct Barrier<DB: Database> {
+pub struct Barrier<DB: GuardRows> {
     pool: Pool<DB>,
+    group: Option<Group<DB>>,
 }
 
-impl<DB: Database> Barrier<DB> {
+impl<DB: GuardRows> Barrier<DB> {
     /// A barrier in the database of `pool`. Its table must exist: call `migrate` once at start.
     #[must_use]
     pub fn new(pool: Pool<DB>) -> Self {
-        Barrier { pool }
+        Barrier { pool, group: None }
+    }
+
+    /// The same barrier with calls that share transactions: those that arrive while a commit is in
+    /// flight are the next one's, each in a savepoint. Calls that write the same row, such as the
+    /// balance of an account, then wait for each other no more than their statements take. Without
+    /// such a row, calls with a connection of their own each have more room.
+    ///
+    /// Business code must be short and wait for nobody, since all others wait for it; and it may run
+    /// twice, as with any barrier: where a call breaks the transaction that it shares, each gets one
+    /// of its own. No promise is weaker: a call is answered when it is durable.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime: the calls of a group are run by a task of theirs.
+    #[must_use]
+    pub fn grouped(self) -> Self {
+        let group = Some(Group::start(self.pool.clone()));
+        Barrier { group, ..self }
     }
 
     /// The pool that the barrier opens its transactions on.
@@ -38,9 +58,7 @@ impl<DB: Database> Barrier<DB> {
     pub fn pool(&self) -> &Pool<DB> {
         &self.pool
     }
-}
 
-impl<DB: GuardRows> Barrier<DB> {
     /// Creates the table `saga_barrier` where it does not exist yet.
     ///
     /// # Errors
@@ -77,7 +95,7 @@ impl<DB: GuardRows> Barrier<DB> {
             + 'static,
     {
         expect_op(identity, Op::Action)?;
-        transaction::own::<DB, (), T, F>(self.pool.clone(), identity.clone(), business).await
+        self.call::<(), T, F>(identity, business).await
     }
 
     /// Runs the business code of a compensation with the output of its action, unless there is
@@ -102,7 +120,24 @@ impl<DB: GuardRows> Barrier<DB> {
             + 'static,
     {
         expect_op(identity, Op::Compensation)?;
-        transaction::own::<DB, (O,), T, F>(self.pool.clone(), identity.clone(), business).await
+        self.call::<(O,), T, F>(identity, business).await
+    }
+
+    async fn call<Args, T, F>(
+        &self,
+        identity: &CallIdentity,
+        business: F,
+    ) -> Result<Answer, BarrierError>
+    where
+        Args: Arguments + Send + 'static,
+        T: Serialize + Send + 'static,
+        F: for<'c> Business<'c, DB::Connection, Args, T> + Clone + Send + 'static,
+    {
+        let (pool, identity) = (self.pool.clone(), identity.clone());
+        match &self.group {
+            Some(group) => group.call::<Args, T, F>(pool, identity, business).await,
+            None => transaction::own::<DB, Args, T, F>(pool, identity, business, None).await,
+        }
     }
 
     /// [`Barrier::act`] inside a transaction of the caller, who may commit it after an `Ok`, and
@@ -169,14 +204,17 @@ impl<DB: GuardRows> Barrier<DB> {
     }
 }
 
-impl<DB: Database> Clone for Barrier<DB> {
+impl<DB: GuardRows> Clone for Barrier<DB> {
     fn clone(&self) -> Self {
-        Barrier { pool: self.pool.clone() }
+        Barrier { pool: self.pool.clone(), group: self.group.clone() }
     }
 }
 
-impl<DB: Database> fmt::Debug for Barrier<DB> {
+impl<DB: GuardRows> fmt::Debug for Barrier<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Barrier").field("database", &DB::NAME).finish_non_exhaustive()
+        f.debug_struct("Barrier")
+            .field("database", &DB::NAME)
+            .field("is_grouped", &self.group.is_some())
+            .finish_non_exhaustive()
     }
 }

@@ -51,11 +51,13 @@ where
     tokio::spawn(work).await.map_err(BarrierError::lost)?
 }
 
-/// A call in a transaction of its own, tried until its outcome is known.
+/// A call in a transaction of its own, tried until its outcome is known. `in_doubt`: it may have been
+/// committed before.
 pub(super) async fn own<DB, Args, T, F>(
     pool: Pool<DB>,
     identity: CallIdentity,
     business: F,
+    mut in_doubt: Option<BarrierError>,
 ) -> Result<Answer, BarrierError>
 where
     DB: GuardRows,
@@ -64,7 +66,6 @@ where
     F: for<'c> Business<'c, DB::Connection, Args, T> + Clone + Send + 'static,
 {
     to_the_end(async move {
-        let mut in_doubt = None;
         let mut tries = 1;
         loop {
             let stopped = match once(&pool, &identity, business.clone()).await {
@@ -73,7 +74,10 @@ where
             };
             let fate = stopped.fate::<DB>();
             let is_hopeless = matches!(fate, Fate::Busy | Fate::Failed) || tries == TRIES_MAX;
-            let is_in_doubt = matches!(stopped, Stopped::AtCommit(_)) && fate == Fate::Lost;
+            let is_in_doubt = match &stopped {
+                Stopped::AtCommit(error) => is_given_up::<DB>(error),
+                Stopped::Inside(_) | Stopped::OutOfTime => false,
+            };
             if is_hopeless || is_in_doubt {
                 // While a commit is in doubt no later failure may say that nothing was done.
                 let error = in_doubt.unwrap_or_else(|| stopped.into());
@@ -106,7 +110,7 @@ where
 }
 
 /// Why a transaction has no outcome.
-enum Stopped {
+pub(super) enum Stopped {
     /// It broke before its commit, so it was rolled back.
     Inside(BarrierError),
     /// Its commit failed or was not answered.
@@ -115,8 +119,13 @@ enum Stopped {
     OutOfTime,
 }
 
+/// Whether a commit that ended like this may have happened.
+pub(super) fn is_given_up<DB: GuardRows>(error: &sqlx::Error) -> bool {
+    DB::Dialect::fate(error) == Fate::Lost
+}
+
 impl Stopped {
-    fn fate<DB: GuardRows>(&self) -> Fate {
+    pub(super) fn fate<DB: GuardRows>(&self) -> Fate {
         match self {
             Stopped::AtCommit(error) => DB::Dialect::fate(error),
             // The caller has waited long enough.
@@ -192,7 +201,7 @@ where
 }
 
 /// Runs a call through a transaction or savepoint to its end. Only a recorded answer is kept.
-async fn through<DB, Args, T, F>(
+pub(super) async fn through<DB, Args, T, F>(
     mut tx: Transaction<'_, DB>,
     identity: &CallIdentity,
     business: F,

@@ -6,6 +6,8 @@
 mod anomalies;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod concurrent;
+#[cfg(feature = "postgres")]
+mod group;
 #[cfg(feature = "rusqlite")]
 mod grouped;
 #[cfg(all(feature = "axum", feature = "sqlite"))]

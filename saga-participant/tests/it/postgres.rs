@@ -161,7 +161,7 @@ async fn an_attempt_beside_one_that_does_not_end_is_told_not_yet() {
 }
 
 /// A shop whose barrier is asked through a proxy.
-async fn shop_behind_a_proxy() -> (Shop<Postgres>, Proxy, Barrier<Postgres>) {
+pub(crate) async fn shop_behind_a_proxy() -> (Shop<Postgres>, Proxy, Barrier<Postgres>) {
     let shop = Shop::<Postgres>::open().await;
     let options = shop.barrier.pool().connect_options().as_ref().clone();
     let server = format!("{}:{}", options.get_host(), options.get_port());

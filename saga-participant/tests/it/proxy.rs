@@ -24,7 +24,8 @@ pub(crate) enum AtCommit {
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     server: String,
-    at_commit: Arc<Mutex<Option<AtCommit>>>,
+    /// How many COMMITs pass before, and what happens to the next one.
+    at_commit: Arc<Mutex<(u32, Option<AtCommit>)>>,
     silence: watch::Sender<u32>,
 }
 
@@ -49,7 +50,22 @@ impl Proxy {
     }
 
     pub(crate) fn break_next_commit(&self, how: AtCommit) {
-        *self.at_commit.lock().unwrap() = Some(how);
+        *self.at_commit.lock().unwrap() = (0, Some(how));
+    }
+
+    pub(crate) fn break_commit_after_next(&self, how: AtCommit) {
+        *self.at_commit.lock().unwrap() = (1, Some(how));
+    }
+
+    fn at_commit(&self) -> Option<AtCommit> {
+        let (before, how) = &mut *self.at_commit.lock().unwrap();
+        match *before {
+            0 => how.take(),
+            _ => {
+                *before -= 1;
+                None
+            }
+        }
     }
 
     /// From now on nothing passes on the connections that there are, and nobody is told.
@@ -92,7 +108,7 @@ impl Proxy {
             let Ok(length @ 1..) = from.read(&mut buffer).await else { return None };
             let bytes = &buffer[..length];
             if bytes.windows(7).any(|part| part == b"COMMIT\0")
-                && let Some(how) = self.at_commit.lock().unwrap().take()
+                && let Some(how) = self.at_commit()
             {
                 return Some((how, bytes.to_vec()));
             }

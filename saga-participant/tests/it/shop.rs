@@ -94,28 +94,38 @@ macro_rules! home {
 }
 pub(crate) use home;
 
+tokio::task_local! {
+    /// Whether the barriers of this test are grouped.
+    pub(crate) static GROUPED: bool;
+}
+
 /// Makes tests of functions that take the database as their type: each runs on every database
-/// whose feature is on.
+/// whose feature is on, with barriers of both kinds.
 macro_rules! on_each_database {
     ($($test:ident),+ $(,)?) => {
         #[cfg(feature = "sqlite")]
-        mod sqlite {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-            async fn $test() {
-                super::$test::<sqlx::Sqlite>().await;
-            })+
-        }
-
+        crate::shop::of_one_kind!(sqlite, sqlx::Sqlite, false, $($test),+);
+        #[cfg(feature = "sqlite")]
+        crate::shop::of_one_kind!(sqlite_grouped, sqlx::Sqlite, true, $($test),+);
         #[cfg(feature = "postgres")]
-        mod postgres {
+        crate::shop::of_one_kind!(postgres, sqlx::Postgres, false, $($test),+);
+        #[cfg(feature = "postgres")]
+        crate::shop::of_one_kind!(postgres_grouped, sqlx::Postgres, true, $($test),+);
+    };
+}
+pub(crate) use on_each_database;
+
+macro_rules! of_one_kind {
+    ($kind:ident, $database:ty, $is_grouped:literal, $($test:ident),+) => {
+        mod $kind {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
             async fn $test() {
-                super::$test::<sqlx::Postgres>().await;
+                crate::shop::GROUPED.scope($is_grouped, super::$test::<$database>()).await;
             })+
         }
     };
 }
-pub(crate) use on_each_database;
+pub(crate) use of_one_kind;
 
 /// The database of the participant and a barrier on it.
 pub(crate) struct Shop<DB: Home> {
@@ -126,7 +136,7 @@ pub(crate) struct Shop<DB: Home> {
 impl<DB: Home> Shop<DB> {
     pub(crate) async fn open() -> Shop<DB> {
         let place = DB::new_place().await;
-        let barrier = Barrier::new(DB::pool(&place).await);
+        let barrier = of_this_test(DB::pool(&place).await);
         barrier.migrate().await.unwrap();
         let shop = Shop { barrier, place };
         shop.run("CREATE TABLE effect (saga_id TEXT NOT NULL, op TEXT NOT NULL)").await;
@@ -135,7 +145,7 @@ impl<DB: Home> Shop<DB> {
 
     /// A barrier with a pool of its own on the same database, as a second process would have it.
     pub(crate) async fn other_process(&self) -> Barrier<DB> {
-        Barrier::new(DB::pool(&self.place).await)
+        of_this_test(DB::pool(&self.place).await)
     }
 
     pub(crate) async fn run(&self, statement: &'static str) {
@@ -151,6 +161,11 @@ impl<DB: Home> Shop<DB> {
     pub(crate) async fn guard_rows(&self) -> i64 {
         DB::number(self.barrier.pool(), "SELECT count(*) FROM saga_barrier").await
     }
+}
+
+fn of_this_test<DB: Home>(pool: Pool<DB>) -> Barrier<DB> {
+    let is_grouped = GROUPED.try_with(|is_grouped| *is_grouped).unwrap_or_default();
+    if is_grouped { Barrier::new(pool).grouped() } else { Barrier::new(pool) }
 }
 
 pub(crate) fn action(saga_id: &str) -> CallIdentity {
