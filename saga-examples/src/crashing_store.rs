@@ -4,6 +4,7 @@
 //! Only with the feature `crash-points`; what is armed says the environment, see
 //! `saga_participant::faults`.
 
+mod archived;
 mod unfenced;
 
 use std::sync::Arc;
@@ -158,7 +159,16 @@ impl SagaLog for CrashingStore {
     }
 
     async fn forget(&self, age: Duration, limit: u32) -> Result<u32, StoreError> {
-        self.inner.forget(age, limit).await
+        let Some(age) = archived::forgettable(age) else { return Ok(0) };
+        self.to_the_end(async move |store| {
+            crash_here("forget.before");
+            let outcome = store.inner.forget(age, limit).await;
+            if outcome.as_ref().is_ok_and(|forgotten| *forgotten > 0) {
+                crash_here("forget.after");
+            }
+            outcome
+        })
+        .await
     }
 }
 
@@ -179,6 +189,9 @@ impl Leases for CrashingStore {
     }
 
     async fn retire(&self, worker: WorkerId) -> Result<(), StoreError> {
+        if planted(Plant::KeepsLease) {
+            return Ok(());
+        }
         crash_here("retire.before");
         let outcome = self.inner.retire(worker).await;
         crash_here("retire.after");

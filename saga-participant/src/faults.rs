@@ -8,6 +8,7 @@
 //! | `SAGA_CRASH_POINTS` | `append.before=0.01,call.after=1`: with which chance the process dies where |
 //! | `SAGA_CRASH_SEED` | seed of the chances; default 0 |
 //! | `SAGA_CRASH_LOG` | file that gets a line, `point pid`, from each process that dies at a point |
+//! | `SAGA_ARCHIVED_UNTIL` | file with a moment, in microseconds since 1970: only what ended before it is forgotten |
 //! | `SAGA_PLANT` | the name of a [`Plant`]: a bug that the process then has |
 
 #[cfg(feature = "crash-points")]
@@ -31,17 +32,23 @@ pub enum Plant {
     WrongAnswer,
     /// The saga of an order starts in another transaction than the one that writes the order.
     StartApart,
+    /// Retention deletes sagas as soon as they have ended.
+    ForgetsEarly,
+    /// The store says that a worker's lease is handed back, and keeps it.
+    KeepsLease,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 6] = [
+    pub const ALL: [Plant; 8] = [
         Plant::NoFence,
         Plant::NoTombstone,
         Plant::NoIdempotencyKey,
         Plant::CommitLies,
         Plant::WrongAnswer,
         Plant::StartApart,
+        Plant::ForgetsEarly,
+        Plant::KeepsLease,
     ];
 
     /// Its name, as `SAGA_PLANT` holds it.
@@ -54,6 +61,8 @@ impl Plant {
             Plant::CommitLies => "commit-lies",
             Plant::WrongAnswer => "wrong-answer",
             Plant::StartApart => "start-apart",
+            Plant::ForgetsEarly => "forgets-early",
+            Plant::KeepsLease => "keeps-lease",
         }
     }
 }

@@ -3,8 +3,9 @@
 //!
 //! `ground` holds the databases, `crew` keeps the processes running, `load` posts orders, `operators`
 //! give commands, `chaos` does the faults, `points` deals the crash points, `witness` remembers what was
-//! seen, `checker` finds violations, `report` tells.
+//! seen, `archive` keeps what retention deletes, `checker` finds violations, `report` tells.
 
+mod archive;
 mod chaos;
 mod checker;
 mod crew;

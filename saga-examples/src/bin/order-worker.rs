@@ -49,6 +49,10 @@ struct Flags {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     losses_max: u32,
 
+    /// How long after their verdicts sagas are deleted, in milliseconds. Without it they are kept
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1_000..))]
+    retention_ms: Option<u64>,
+
     /// Newest version of the saga that this worker knows: 2 freezes points before it redeems the coupon.
     /// New orders start on the newest version that anybody knows, unless a rollout says otherwise
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(place_order::NEWEST)))]
@@ -92,6 +96,10 @@ async fn work(flags: Flags) -> anyhow::Result<()> {
 }
 
 fn tuned(worker: WorkerBuilder, flags: &Flags) -> WorkerBuilder {
+    let worker = match flags.retention_ms {
+        Some(age) => worker.retention(Duration::from_millis(age)),
+        None => worker,
+    };
     worker
         .lease_ttl(Duration::from_millis(flags.lease_ms))
         .poll_interval(Duration::from_millis(flags.poll_ms))

@@ -15,13 +15,15 @@ const PATIENCE: &str = "8";
 const SEEDS: u64 = 3;
 
 /// Each bug, and how a finding of it may begin.
-const PLANTS: [(&str, &[&str]); 6] = [
+const PLANTS: [(&str, &[&str]); 8] = [
     ("no-fence", &["S3"]),
     ("no-tombstone", &["S4"]),
     ("no-idempotency-key", &["S6"]),
     ("commit-lies", &["S7", "S13"]),
     ("wrong-answer", &["S14"]),
     ("start-apart", &["together"]),
+    ("forgets-early", &["S13"]),
+    ("keeps-lease", &["L4"]),
 ];
 
 /// Plants each bug on a store, one after the other.

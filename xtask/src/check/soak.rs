@@ -69,7 +69,8 @@ fn faults(line: &str) -> Vec<String> {
     if ended("stuck") * 5 > all {
         faults.push(format!("{} of {all} sagas are stuck", ended("stuck")));
     }
-    for field in ["orders", "calls", "transitions", "commands", "together"] {
+    for field in ["orders", "calls", "transitions", "commands", "together", "drained", "forgotten"]
+    {
         if is(field).as_u64().unwrap_or_default() == 0 {
             faults.push(format!("`{field}` should be a number but is {}", is(field)));
         }
@@ -86,6 +87,7 @@ mod tests {
     fn well() -> Value {
         json!({
             "orders": 300, "calls": 2_000, "transitions": 3_000, "commands": 40, "together": 150,
+            "drained": 9, "forgotten": 100,
             "violations": 0, "findings": [],
             "crash_points_lagging": [], "sagas": {"completed": 200, "compensated": 90, "stuck": 10},
             "faults": {
@@ -104,6 +106,8 @@ mod tests {
         for (field, value, named) in [
             ("orders", json!(0), "orders"),
             ("commands", json!(0), "commands"),
+            ("drained", json!(0), "drained"),
+            ("forgotten", json!(0), "forgotten"),
             ("together", json!(null), "together"),
             ("sagas", json!({"completed": 100, "stuck": 1}), "compensated"),
             ("sagas", json!({"completed": 9, "compensated": 9, "stuck": 9}), "9 of 27"),

@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::crew::{Crew, Deed, Kept, SERVICES};
+use super::crew::{Crew, Deed, Kept, SERVICES, Wish};
 use super::ground::Server;
 use super::progress::Progress;
 use super::proxy::Line;
@@ -88,7 +88,7 @@ fn one(
         // One at a time, or there would soon be nobody to take over from it.
         0..10 if targets.workers.iter().all(|worker| !worker.is_frozen()) => {
             let lease = crew.options.lease_ms;
-            let pause = lease * 3 / 2 + rng.below(lease * 3 / 2 + 1);
+            let pause = lease * 3 + rng.below(lease / 2 + 1);
             to_a_worker(crew, targets, rng, Deed::Freeze(Duration::from_millis(pause)));
         }
         10..16 => to_a_worker(crew, targets, rng, Deed::Drain),
@@ -120,7 +120,8 @@ fn one(
 }
 
 /// Does it to one of the workers that are ready. One that is armed with a point of the drain is
-/// drained instead, or it would never come to its point.
+/// drained instead, and one that is armed with a point of retention left alone, or they would never
+/// come to their points.
 fn to_a_worker(crew: &Crew, targets: &Targets, rng: &mut Rng, deed: Deed) {
     let ready: Vec<_> =
         targets.workers.iter().filter_map(|worker| Some((worker, worker.ready()?))).collect();
@@ -130,8 +131,11 @@ fn to_a_worker(crew: &Crew, targets: &Targets, rng: &mut Rng, deed: Deed) {
     if ready.is_empty() || (calm && ready.len() * 2 < targets.workers.len()) {
         return;
     }
-    let (worker, wants_drain) = ready[rng.below(ready.len() as u64) as usize];
-    worker.ask(if wants_drain { Deed::Drain } else { deed });
+    match ready[rng.below(ready.len() as u64) as usize] {
+        (worker, Wish::Anything) => drop(worker.ask(deed)),
+        (worker, Wish::Drain) => drop(worker.ask(Deed::Drain)),
+        (_, Wish::Peace) => {}
+    }
 }
 
 /// Makes all participants behave again, so that no further call is delayed, and mends the network:

@@ -5,6 +5,7 @@ mod books;
 mod calls;
 mod commands;
 mod effects;
+mod forgotten;
 mod logs;
 mod together;
 mod versions;
@@ -38,6 +39,9 @@ const DEFINITIONS: &str = "SELECT spec FROM saga_definition";
 const ORPHANED_ROWS: &str = "\
     SELECT count(*) FROM saga_log WHERE NOT EXISTS \
     (SELECT 1 FROM saga WHERE saga.bucket = saga_log.bucket AND saga.id = saga_log.saga_id)";
+const ORPHANED_COMMANDS: &str = "\
+    SELECT count(*) FROM saga_command WHERE NOT EXISTS \
+    (SELECT 1 FROM saga WHERE saga.bucket = saga_command.bucket AND saga.id = saga_command.saga_id)";
 const DOUBLED_KEYS: &str = "\
     SELECT count(*) FROM (SELECT name, key FROM saga WHERE key IS NOT NULL \
     GROUP BY name, key HAVING count(*) > 1) AS doubled";
@@ -59,6 +63,10 @@ pub(super) struct Checked {
     pub commands: u64,
     /// Calls that stopped workers made after they went on, for sagas that others had by then.
     pub stale_calls: u64,
+    /// Appends of such workers, before or after, that the fence refused.
+    pub stale_appends: u64,
+    /// Sagas that retention deleted, and that were checked all the same.
+    pub forgotten: u64,
     /// Stopped workers that were watched when they went on.
     pub woken: u64,
     /// Positions and epochs that were seen while sagas ran, and held against their logs.
@@ -98,25 +106,32 @@ pub(super) async fn check(crew: &Crew, promises: Promises) -> anyhow::Result<Che
         commands.read(&mut reader, bucket).await?;
     }
     let witnesses = Witnesses { books, calls, commands, seen: crew.witness.seen() };
+    let mut archive = Reader::new(crew.archive.place());
     for bucket in 0..buckets {
-        for state in logs::read(&mut reader, bucket).await? {
+        let states = logs::read(&mut reader, bucket).await?;
+        let aside = logs::read(&mut archive, bucket).await?;
+        for (state, is_forgotten) in forgotten::join(&crew.tally, states, aside) {
             sagas.known.insert(state.id, state.key.clone());
-            check_saga(crew, &state, &definitions, &witnesses, &mut checked);
+            checked.forgotten += u64::from(is_forgotten);
+            check_saga(crew, (&state, is_forgotten), &definitions, &witnesses, &mut checked);
         }
     }
     check_whole(crew, &mut reader).await?;
+    let is_known = |id| sagas.known.contains_key(&id);
+    forgotten::check_seen(&crew.tally, witnesses.seen.marks.keys().copied(), is_known);
     check_rollout(&crew.tally, &checked.versions);
     let orders = Orders::read(&mut reader).await?;
     orders.check(&crew.tally, &sagas.known, &promises.orders);
     checked.together = orders.number();
     check_acknowledged(crew, &promises.orders, &sagas);
     let Witnesses { books, calls, commands, seen } = witnesses;
-    let is_known = |id| sagas.known.contains_key(&id);
     books.check_strangers(&crew.tally, is_known);
     books.check_arithmetic(&crew.tally);
     calls.check_strangers(&crew.tally, is_known);
     commands.check_strangers(&crew.tally, is_known);
     checked.stale_calls = calls.check_woken(&crew.tally, &seen.woken);
+    let pids = seen.woken.iter().map(|woken| woken.pid).collect();
+    checked.stale_appends = crew.armoury.noted_by("append.fenced", &pids);
     checked.calls = calls.number();
     checked.commands = commands.number();
     checked.woken = seen.woken.len() as u64;
@@ -125,7 +140,7 @@ pub(super) async fn check(crew: &Crew, promises: Promises) -> anyhow::Result<Che
 
 fn check_saga(
     crew: &Crew,
-    state: &State,
+    (state, is_forgotten): (&State, bool),
     definitions: &HashMap<(String, u32), Arc<DefinitionSpec>>,
     Witnesses { books, calls, commands, seen }: &Witnesses,
     checked: &mut Checked,
@@ -150,7 +165,7 @@ fn check_saga(
     calls.check_intents(tally, state.id, &log, spec);
     if let Some(saga) = logs::check_state(tally, state, &log, spec) {
         effects::check(tally, &saga, &log, books);
-        commands.check(tally, &saga, &log);
+        commands.check(tally, &saga, &log, is_forgotten);
     }
 }
 
@@ -158,6 +173,7 @@ fn check_saga(
 async fn check_whole(crew: &Crew, reader: &mut Reader) -> anyhow::Result<()> {
     for (invariant, query, what) in [
         ("S2", ORPHANED_ROWS, "log rows without a saga"),
+        ("S2", ORPHANED_COMMANDS, "commands without a saga"),
         ("S11", DOUBLED_KEYS, "keys with more than one saga"),
     ] {
         let found = reader.number(query, &[]).await?;

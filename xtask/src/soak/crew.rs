@@ -13,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use tokio::process::Command;
 
+use super::archive::Archive;
 use super::ground::Ground;
 use super::options::Options;
 use super::points::{Armoury, Passer, Point};
@@ -21,7 +22,7 @@ use super::witness::{Knows, Witness};
 use crate::demo::build::Programs;
 use crate::demo::process::Process;
 
-pub(super) use kept::{Deed, Kept};
+pub(super) use kept::{Deed, Kept, Wish};
 
 /// The services that sagas call, in the order of the steps; the last one also starts them.
 pub(super) const SERVICES: [&str; 5] = ["inventory", "coupons", "points", "payments", "orders"];
@@ -47,6 +48,7 @@ pub(super) struct Crew {
     pub armoury: Armoury,
     pub tally: Tally,
     pub witness: Witness,
+    pub archive: Archive,
     programs: PathBuf,
     folder: PathBuf,
     started: AtomicU64,
@@ -77,6 +79,7 @@ impl Crew {
             armoury: Armoury::new(folder, options.seed, options.hits),
             tally: Tally::default(),
             witness: Witness::default(),
+            archive: Archive::new(folder),
             programs: kept,
             folder: folder.to_owned(),
             started: AtomicU64::new(0),
@@ -134,11 +137,13 @@ impl Crew {
         }
         let drain_ms = DRAIN.as_millis().to_string();
         let lease_ms = self.options.lease_ms.to_string();
+        let retention_ms = self.options.retention_ms.to_string();
         let newest = newest_version(slot, self.options.workers);
         let newest_version = newest.to_string();
         let figures = [
             ("--newest-version", newest_version.as_str()),
             ("--lease-ms", lease_ms.as_str()),
+            ("--retention-ms", retention_ms.as_str()),
             ("--poll-ms", "100"),
             ("--drain-ms", drain_ms.as_str()),
             // So few that all workers have some, and get on with them before they die.
@@ -147,7 +152,7 @@ impl Crew {
             ("--losses-max", "1000000"),
         ];
         arguments.extend(figures.iter().flat_map(|(flag, value)| [flag.into(), value.into()]));
-        let passers = [Passer::Worker, Passer::Draining];
+        let passers = [Passer::Worker, Passer::Draining, Passer::Forgetting];
         let (name, since) = (format!("worker-{slot}"), now_micros());
         let (started, first) = self.start(&name, WORKER, arguments, &passers).await?;
         if first.trim() != "worker ready" {
@@ -178,6 +183,7 @@ impl Crew {
         command.env("SAGA_CRASH_POINTS", format!("{armed},{LATE}"));
         command.env("SAGA_PLANT", self.options.plant.map_or("", |plant| plant.word()));
         command.env("SAGA_CALL_JOURNAL", self.journal());
+        command.env("SAGA_ARCHIVED_UNTIL", self.archive.until());
         let calm = self.ground.calm();
         let started =
             Process::start_command(&format!("{name}-{number}"), command, &self.folder).await;

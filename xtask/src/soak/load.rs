@@ -2,7 +2,7 @@
 //! commands to some of them.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -93,10 +93,15 @@ async fn post_one(
 ) {
     let is_together = planned.key.starts_with(TOGETHER);
     let service = if is_together { service.together() } else { service };
+    let began = Instant::now();
     match driver::post(&service, &planned).await {
         Ok(Ok(saga)) => {
             let mut acknowledged = acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
             acknowledged.push(Acknowledged { saga, planned });
+        }
+        // Its key is free again when its saga was forgotten meanwhile, and the second call starts another.
+        Ok(Err(_)) if !is_together && began.elapsed() > crew.options.retention() => {
+            crew.tally.did("order repeated after its saga was forgotten");
         }
         Ok(Err(broken)) => {
             crew.tally.violated("S11", format!("order {}: {broken}", planned.key));

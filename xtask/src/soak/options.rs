@@ -51,6 +51,12 @@ pub(crate) struct Options {
           value_parser = clap::value_parser!(u64).range(200..=60_000))]
     pub lease_ms: u64,
 
+    /// How long after their verdicts workers delete sagas, in milliseconds, but never before the soak has
+    /// put them aside.
+    #[arg(long, value_name = "MS", default_value_t = 6_000,
+          value_parser = clap::value_parser!(u64).range(1_000..))]
+    pub retention_ms: u64,
+
     /// Plant this bug in the processes; the soak must then fail.
     #[arg(long, value_enum)]
     pub plant: Option<Plant>,
@@ -93,6 +99,10 @@ pub(crate) enum Plant {
     WrongAnswer,
     /// The saga of an order starts in another transaction than the one that writes the order.
     StartApart,
+    /// Retention deletes sagas as soon as they have ended.
+    ForgetsEarly,
+    /// The store says that a worker's lease is handed back, and keeps it.
+    KeepsLease,
 }
 
 impl StoreKind {
@@ -115,6 +125,8 @@ impl Plant {
             Self::CommitLies => "commit-lies",
             Self::WrongAnswer => "wrong-answer",
             Self::StartApart => "start-apart",
+            Self::ForgetsEarly => "forgets-early",
+            Self::KeepsLease => "keeps-lease",
         }
     }
 }
@@ -123,6 +135,11 @@ impl Options {
     /// How long a lease lasts.
     pub(crate) fn lease(&self) -> Duration {
         Duration::from_millis(self.lease_ms)
+    }
+
+    /// How long sagas are kept.
+    pub(crate) fn retention(&self) -> Duration {
+        Duration::from_millis(self.retention_ms)
     }
 
     /// How long after the last fault verdicts may take.

@@ -1,6 +1,6 @@
 //! The crash points: which there are, which process is armed with which, and how often each was hit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +13,8 @@ pub(super) enum Passer {
     Worker,
     /// A worker that is told to drain.
     Draining,
+    /// A worker that lives long enough to look for sagas that may be forgotten.
+    Forgetting,
     /// The order service, which starts the sagas.
     Orders,
     /// A participant.
@@ -33,7 +35,7 @@ const fn point(name: &'static str, passer: Passer, share: &'static str) -> Point
 }
 
 /// All points, before and after every durable or external step.
-pub(super) const POINTS: [Point; 27] = [
+pub(super) const POINTS: [Point; 29] = [
     point("start.before", Passer::Orders, "0.1"),
     point("start.after", Passer::Orders, "0.1"),
     point("start_in.before", Passer::Orders, "0.2"),
@@ -54,6 +56,8 @@ pub(super) const POINTS: [Point; 27] = [
     point("answer.after", Passer::Worker, "0.5"),
     point("renew.before", Passer::Worker, "0.5"),
     point("renew.after", Passer::Worker, "0.5"),
+    point("forget.before", Passer::Forgetting, "1"),
+    point("forget.after", Passer::Forgetting, "1"),
     point("drain", Passer::Draining, "1"),
     point("release.before", Passer::Draining, "1"),
     point("release.after", Passer::Draining, "1"),
@@ -147,6 +151,11 @@ impl Armoury {
     /// How often processes noted something that is no crash point.
     pub(super) fn noted(&self, what: &str) -> u64 {
         self.notes().iter().filter(|(name, _)| name == what).count() as u64
+    }
+
+    /// How often these processes noted something that is no crash point.
+    pub(super) fn noted_by(&self, what: &str, pids: &BTreeSet<u32>) -> u64 {
+        self.notes().iter().filter(|(name, pid)| name == what && pids.contains(pid)).count() as u64
     }
 
     /// The points that were hit less often than wanted.

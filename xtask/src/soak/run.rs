@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::sync::watch;
 
+use super::archive;
 use super::chaos::{self, LATE, Targets};
 use super::checker;
 use super::crew::{Crew, SERVICES};
@@ -73,6 +74,8 @@ async fn perform(
     let (stop, stopped) = watch::channel(false);
     let shop = urls.last().cloned().context("there is no order service")?;
     let load = tokio::spawn(load::post(Arc::clone(&crew), shop, stopped));
+    let (close, closed) = watch::channel(false);
+    let archive = tokio::spawn(archive::keep(Arc::clone(&crew), closed));
     chaos::rage(&crew, &targets, progress).await;
     stop.send_replace(true);
     chaos::calm(&crew, &targets).await;
@@ -85,6 +88,8 @@ async fn perform(
     // What was delayed lands until then, and must change nothing any more.
     tokio::time::sleep(landed.saturating_duration_since(Instant::now())).await;
     end(targets).await;
+    close.send_replace(true);
+    archive.await.context("putting ended sagas aside panicked")??;
     let checked = checker::check(&crew, promises).await?;
     let (crew, elapsed) = (&crew, began.elapsed());
     Ok(Report::new(crew, checked, orders, [raged, settled, elapsed]))

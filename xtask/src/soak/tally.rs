@@ -16,6 +16,8 @@ pub(super) struct Tally(Mutex<Counted>);
 pub(super) struct Counted {
     /// How often each fault was done.
     pub faults: BTreeMap<&'static str, u64>,
+    /// How many drains were watched to their end, and left nothing behind.
+    pub drained: u64,
     /// How many violations of each invariant were found.
     pub violations: BTreeMap<&'static str, u64>,
     /// The first of them in words.
@@ -26,6 +28,11 @@ impl Tally {
     /// A fault was done.
     pub(super) fn did(&self, fault: &'static str) {
         *self.lock().faults.entry(fault).or_default() += 1;
+    }
+
+    /// A drain left nothing behind.
+    pub(super) fn drained(&self) {
+        self.lock().drained += 1;
     }
 
     /// How often a fault was done.

@@ -60,15 +60,19 @@ impl Commands {
         self.given.values().map(|given| given.len() as u64).sum()
     }
 
-    /// S13, S14: what became of every command to a saga.
-    pub(super) fn check(&self, tally: &Tally, saga: &Saga, log: &[Transition]) {
+    /// S13, S14: what became of every command to a saga. What one that is forgotten was told is held
+    /// against its log alone, for its inbox went with it.
+    pub(super) fn check(&self, tally: &Tally, saga: &Saga, log: &[Transition], is_forgotten: bool) {
         let id = saga.id();
         let kept = self.kept.get(&id).map(Vec::as_slice).unwrap_or_default();
         let given = self.given.get(&id).map(Vec::as_slice).unwrap_or_default();
         let told = OfLog::read(saga, log);
         let found = told.check_itself().into_iter();
         let found = found.chain(kept.iter().filter_map(|kept| told.check_kept(kept)));
-        let found = found.chain(given.iter().filter_map(|given| told.check_given(given, kept)));
+        let found = found.chain(given.iter().filter_map(|given| match is_forgotten {
+            true => told.check_told(given),
+            false => told.check_given(given, kept),
+        }));
         for (invariant, what) in found {
             tally.violated(invariant, format!("saga {id}: {what}"));
         }
@@ -184,6 +188,14 @@ impl<'a> OfLog<'a> {
             (Refusal::Ended { verdict }, Some((_, is))) => first(verdict) == first(&is.to_string()),
             _ => true,
         }
+    }
+
+    /// S13: what was told of a command to a saga that is forgotten is what its log says.
+    fn check_told(&self, Given { request_id, told, .. }: &Given) -> Option<Found> {
+        let in_log = self.accepted.contains_key(request_id.as_str());
+        let log = if in_log { "is" } else { "is not" };
+        (in_log != (*told == Told::CarriedOut))
+            .then(|| ("S13", format!("{request_id} was told {told:?}, and it {log} in the log")))
     }
 
     /// S13: what whoever gave the command was told is what is on record, and what the log says.

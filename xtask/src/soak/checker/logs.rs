@@ -201,11 +201,11 @@ pub(super) fn check_marks(tally: &Tally, state: &State, marks: &[Mark]) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// A log whose rows have these epochs.
-    fn state(epochs: &[u64]) -> State {
+    pub(in crate::soak::checker) fn state(epochs: &[u64]) -> State {
         let mut head = LogHead::default();
         let seal = |epoch: &u64| {
             let row = head.seal(*epoch, Timestamp::default(), &[Event::WorkerLost]);

@@ -42,8 +42,19 @@ pub(crate) struct Kept {
     task: JoinHandle<()>,
 }
 
-/// What runs now, if something is ready: and whether it is armed with a point of the drain.
-type Running = Arc<Mutex<Option<bool>>>;
+/// What is best done to a process, so that it comes to the crash point that it is armed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Whatever comes.
+    Anything,
+    /// It is drained.
+    Drain,
+    /// It is left alone until it dies by itself.
+    Peace,
+}
+
+/// What runs now, if something is ready, and what is best done to it.
+type Running = Arc<Mutex<Option<Wish>>>;
 
 /// What is to become of a process that has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,8 +86,8 @@ impl Kept {
         Self { url: String::new(), running, frozen, deeds, task }
     }
 
-    /// Whether it is ready, and if so, whether it has to be drained to reach its crash point.
-    pub(crate) fn ready(&self) -> Option<bool> {
+    /// Whether it is ready, and if so, what is best done to it.
+    pub(crate) fn ready(&self) -> Option<Wish> {
         *self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -104,7 +115,7 @@ impl Kept {
     }
 }
 
-fn set(running: &Running, now: Option<bool>) {
+fn set(running: &Running, now: Option<Wish>) {
     *running.lock().unwrap_or_else(PoisonError::into_inner) = now;
 }
 
@@ -120,10 +131,16 @@ async fn keep_worker(
         match crew.start_worker(slot, &services).await {
             Ok(Started { process, point }) => {
                 failed = 0;
-                let wants_drain = point.is_some_and(|point| point.passer == Passer::Draining);
+                let wish = match point.map(|point| point.passer) {
+                    Some(Passer::Draining) => Wish::Drain,
+                    Some(Passer::Forgetting) => Wish::Peace,
+                    Some(Passer::Worker | Passer::Orders | Passer::Participant) | None => {
+                        Wish::Anything
+                    }
+                };
                 let ready = || {
                     frozen.store(false, Ordering::SeqCst);
-                    set(&running, Some(wants_drain));
+                    set(&running, Some(wish));
                 };
                 let busy = || set(&running, None);
                 let after = worker::attend(&crew, process, &mut orders, ready, busy).await;
@@ -159,7 +176,7 @@ async fn keep_service(
             },
         };
         failed = 0;
-        set(&running, Some(false));
+        set(&running, Some(Wish::Anything));
         let pid = process.pid();
         let order = tokio::select! {
             ended = process.end() => {

@@ -18,9 +18,11 @@ const END_MAX: Duration = Duration::from_secs(8);
 /// How often is looked whether a worker has stopped itself.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-const LEASES: &str = "\
-    SELECT name, lease_until, (SELECT count(*) FROM saga WHERE owner = saga_worker.id) \
-    FROM saga_worker";
+const LEASES: &str = "SELECT id, name, lease_until FROM saga_worker";
+const OWNERS: &str = "SELECT owner, count(*) FROM saga WHERE owner IS NOT NULL GROUP BY owner";
+
+/// A lease by the store's account: of whom, under which name, and until when.
+type Lease = (Vec<u8>, String, i64);
 
 /// Carries out what is asked, until the worker has ended. `ready` tells that more can be asked.
 pub(super) async fn attend(
@@ -99,6 +101,9 @@ async fn stands_still(pid: u32) {
 async fn drain(crew: &Crew, mut process: Process) {
     let pid = process.pid();
     let calm = crew.ground.calm();
+    let (name, mut sagas) = (format!("process-{pid}"), Reader::new(crew.ground.sagas()));
+    let before = sagas.rows::<Lease>(LEASES, &[]).await;
+    let began = now_micros();
     signal(pid, Signal::TERM);
     let end = async {
         loop {
@@ -126,17 +131,60 @@ async fn drain(crew: &Crew, mut process: Process) {
         crew.tally.did("drain without a lease or a store");
         return;
     }
-    let leases = Reader::new(crew.ground.sagas()).rows::<(String, i64, i64)>(LEASES, &[]).await;
+    let after = sagas.rows::<Lease>(LEASES, &[]).await;
+    let owners = sagas.rows::<(Vec<u8>, i64)>(OWNERS, &[]).await;
     // Where the database was disturbed, the lease could not be handed back: it runs out.
-    let (Ok(leases), true) = (leases, crew.ground.is_calm_since(calm)) else { return };
-    let name = format!("process-{pid}");
-    for (_, _, sagas) in leases.iter().filter(|(n, until, _)| *n == name && *until > now_micros()) {
-        crew.tally.violated("L4", format!("{name} was drained, but holds {sagas} sagas"));
+    let (Ok(before), Ok(after), Ok(owners), true) =
+        (before, after, owners, crew.ground.is_calm_since(calm))
+    else {
+        return;
+    };
+    let held = live(&before, &name, began);
+    let left = left_behind(&held, &live(&after, &name, now_micros()), &owners);
+    match left {
+        Some(what) => crew.tally.violated("L4", format!("{name} was drained, but {what}")),
+        // One that had lost its lease before had nothing to leave behind.
+        None if held.is_empty() => {}
+        None => crew.tally.drained(),
     }
+}
+
+/// The workers of a name whose leases have not run out at a moment.
+fn live<'a>(leases: &'a [Lease], name: &str, at: i64) -> Vec<&'a [u8]> {
+    let live = leases.iter().filter(|(_, of, until)| of == name && *until > at);
+    live.map(|(id, _, _)| id.as_slice()).collect()
+}
+
+/// What a drained worker, which held leases before, still has.
+fn left_behind(before: &[&[u8]], after: &[&[u8]], owners: &[(Vec<u8>, i64)]) -> Option<String> {
+    if !after.is_empty() {
+        return Some("holds a lease".to_owned());
+    }
+    let owned = owners.iter().find(|(owner, _)| before.contains(&owner.as_slice()));
+    owned.map(|(_, sagas)| format!("owns {sagas} sagas"))
 }
 
 fn signal(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     // A process that is gone has ended by itself, which its end tells.
     pid.map(|pid| kill_process(pid, signal).ok());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_or_a_saga_that_a_drained_worker_keeps_is_found() {
+        let lease = |id: u8, name: &str, until| (vec![id], name.to_owned(), until);
+        let (one, expired) = (lease(1, "process-12", 50), lease(2, "process-12", 20));
+        let leases = [one, expired, lease(3, "process-13", 50)];
+        assert_eq!(live(&leases, "process-12", 30), [&[1_u8][..]]);
+
+        let (mine, others) = ([&[1_u8][..]], [(vec![3], 7), (vec![2], 1)]);
+        assert_eq!(left_behind(&mine, &[], &others), None);
+        assert!(left_behind(&mine, &mine, &others).unwrap().contains("a lease"));
+        let owned = left_behind(&mine, &[], &[(vec![1], 4)]).unwrap();
+        assert!(owned.contains("4 sagas"), "{owned}");
+    }
 }

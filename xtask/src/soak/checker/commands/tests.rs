@@ -55,7 +55,7 @@ fn found(
     let mut commands = Commands::given(vec![given(told)]);
     commands.kept.insert(saga.id(), vec![self::kept(kept)]);
     let tally = Tally::default();
-    commands.check(&tally, &saga, &log);
+    commands.check(&tally, &saga, &log, false);
     tally.counted().violations.into_keys().collect()
 }
 
@@ -74,6 +74,19 @@ fn a_command_that_was_carried_out_is_in_the_log_on_record_and_was_told_so() {
     assert_eq!(found(cancelled(), accepted(), Told::NoSuchSaga), ["S13"]);
     assert_eq!(found(saga(&[]), accepted(), Told::CarriedOut), ["S13", "S14"]);
     assert_eq!(found(cancelled(), None, Told::CarriedOut), ["L2", "S13"]);
+}
+
+#[test]
+fn what_a_forgotten_saga_was_told_is_held_against_its_log() {
+    let found = |(saga, log): (Saga, Vec<Transition>), told| {
+        let tally = Tally::default();
+        Commands::given(vec![given(told)]).check(&tally, &saga, &log, true);
+        tally.counted().violations.into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(found(cancelled(), Told::CarriedOut), Vec::<&str>::new());
+    assert_eq!(found(saga(&[]), Told::NoSuchSaga), Vec::<&str>::new());
+    assert_eq!(found(cancelled(), Told::NoSuchSaga), ["S13"]);
+    assert_eq!(found(saga(&[]), Told::CarriedOut), ["S13"]);
 }
 
 #[test]
