@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use saga_core::store::Store;
 use saga_core::{Clock, PAYLOAD_BYTES_MAX, PlannedCall, SagaId, Timestamp};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,6 +20,9 @@ use crate::punctual::Punctual;
 use crate::registry::Registry;
 use crate::telemetry::{Telemetry, TraceRatio};
 use crate::watchers::Watchers;
+
+/// One in so many of the sagas driven at once is kept for starts.
+const RESERVED_FOR_STARTS: usize = 8;
 
 /// The figures a worker runs by.
 #[derive(Clone, Debug)]
@@ -66,8 +69,11 @@ pub(crate) struct Runtime {
     pub(crate) watchers: Arc<Watchers>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) due: Due,
-    /// One permit per driven saga.
+    /// One permit per driven saga, but for those that have one of the reserve.
     pub(crate) permits: Arc<Semaphore>,
+    /// Permits that claims leave to starts: a saga that is started here while much is due would
+    /// otherwise have to be claimed as well, after all that was due before it.
+    reserve: Arc<Semaphore>,
     /// Sagas being driven.
     driven: Mutex<HashMap<SagaId, Entry>>,
     /// The present lease, if there is one.
@@ -94,6 +100,7 @@ impl Runtime {
         let executors = TaskTracker::new();
         executors.close();
         let telemetry = Arc::new(Telemetry::new(&options.name, options.trace_ratio));
+        let reserve = options.concurrency_max / RESERVED_FOR_STARTS;
         Self {
             // Half a lease, so that a hanging store is given up before the lease is.
             store: Arc::new(Punctual::new(store, options.lease_ttl / 2, telemetry.clone())),
@@ -104,7 +111,8 @@ impl Runtime {
             watchers: Arc::default(),
             telemetry,
             due: Due::default(),
-            permits: Arc::new(Semaphore::new(options.concurrency_max)),
+            permits: Arc::new(Semaphore::new(options.concurrency_max - reserve)),
+            reserve: Arc::new(Semaphore::new(reserve)),
             driven: Mutex::default(),
             tenure: Mutex::default(),
             strays: AtomicBool::new(false),
@@ -118,7 +126,14 @@ impl Runtime {
     /// How many sagas are driven here, or about to be.
     #[cfg(feature = "otel")]
     pub(crate) fn permits_taken(&self) -> usize {
-        self.options.concurrency_max.saturating_sub(self.permits.available_permits())
+        let free = self.permits.available_permits() + self.reserve.available_permits();
+        self.options.concurrency_max.saturating_sub(free)
+    }
+
+    /// Room for a saga that is started here, if there is any.
+    pub(crate) fn permit_to_start(&self) -> Option<OwnedSemaphorePermit> {
+        let reserved = self.reserve.clone().try_acquire_owned();
+        reserved.or_else(|_| self.permits.clone().try_acquire_owned()).ok()
     }
 
     pub(crate) fn now(&self) -> Timestamp {

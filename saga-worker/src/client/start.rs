@@ -444,7 +444,7 @@ impl Client {
         // Before asking whether it drains: a drain that begins now waits for this start.
         let under_way = runtime.executors.token();
         let tenure = runtime.tenure()?;
-        let permit = runtime.permits.clone().try_acquire_owned().ok()?;
+        let permit = runtime.permit_to_start()?;
         Some(Place { runtime, tenure, permit, under_way })
     }
 }

@@ -90,7 +90,9 @@ impl WorkerBuilder {
         self
     }
 
-    /// Most sagas driven at once. Default 512, at least 1.
+    /// Most sagas driven at once. Default 512, at least 1. An eighth of them, from 8 on, is kept for
+    /// sagas that are started on this worker: those it claims leave that free, so that a start runs
+    /// at once however much is due.
     pub fn concurrency_max(mut self, sagas: usize) -> Self {
         self.options.concurrency_max = sagas;
         self

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use saga_core::{BreakerPolicy, Definition, Failure, Status, Step, Verdict};
+use saga_core::{BreakerPolicy, Definition, Failure, Input, Status, Step, Verdict};
 use tokio::time::sleep;
 
 use crate::support::{ACTION, Behave, World, order, verdict, within_an_hour};
@@ -32,6 +32,32 @@ async fn no_more_sagas_are_driven_at_once_than_allowed() {
     let verdicts = within_an_hour(join_all(started.iter().map(verdict))).await;
     assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Completed));
     assert_eq!(most.load(Ordering::SeqCst), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_runs_at_once_however_much_is_due() {
+    let world = World::new();
+    let work = |Input(takes_ms): Input<u64>| async move {
+        sleep(Duration::from_millis(takes_ms)).await;
+        Ok::<_, Failure>(())
+    };
+    let definition = Definition::new("work", [Step::retriable("work", work)]).unwrap();
+    let builder = world.builder_of(&world.access(), definition).concurrency_max(16);
+    let worker = builder.start().await.unwrap();
+    let client = world.client();
+    let mut due = Vec::new();
+    for _ in 0..100 {
+        due.push(client.start("work", &1_000_u64).await.unwrap());
+    }
+    // Some have been claimed, as many as may be.
+    sleep(Duration::from_millis(1_500)).await;
+    let begun = world.clock.elapsed();
+    let started = worker.start("work", &1_u64).await.unwrap();
+    assert_eq!(verdict(&started).await, Verdict::Completed);
+    let took = world.clock.elapsed() - begun;
+    assert!(took < Duration::from_millis(100), "it waited for {took:?} behind what was due");
+    let verdicts = within_an_hour(join_all(due.iter().map(verdict))).await;
+    assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Completed));
 }
 
 #[tokio::test(start_paused = true)]
