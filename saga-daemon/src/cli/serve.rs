@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use saga_core::Definition;
+use saga_store::PostgresOptions;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,7 @@ pub(super) async fn serve(settings: Settings, coded: Vec<Definition>) -> Result<
     if config.store_is_default {
         make_folder(&config.store)?;
     }
+    warn_of_unproven_store(&config.store);
     let store = saga_store::connect_observed(&config.store, config.upgrade, metrics.on_commit())
         .await
         .map_err(unusable)?;
@@ -175,6 +177,22 @@ fn log_to_stderr(log: &LogConfig) {
         LogFormat::Pretty => subscriber.try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).with_span_list(false).try_init(),
     };
+}
+
+/// Says so when whoever stands between this machine and the database could read and change everything.
+fn warn_of_unproven_store(url: &str) {
+    if !url.starts_with("postgres") {
+        return;
+    }
+    // What is wrong with the URL is told by whoever opens it.
+    if let Ok(options) = PostgresOptions::from_url(url)
+        && let Some(host) = options.unproven_host()
+    {
+        tracing::warn!(
+            host,
+            "the database server need not prove who it is, and may be spoken to in the clear: add ?sslmode=verify-full to the URL of the store, and sslrootcert=PATH for an authority of your own"
+        );
+    }
 }
 
 /// The folder of the default store; one that was named has to be there.

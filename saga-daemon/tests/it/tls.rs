@@ -7,7 +7,9 @@ use std::time::Duration;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use reqwest::{Certificate, Identity};
 use saga_daemon::{Daemon, DaemonBuilder, DaemonError, Limits, Tls, TlsFiles};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 use tempfile::TempDir;
+use throwaway_postgres::Cluster;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -252,4 +254,82 @@ fn a_certificate_without_its_key_is_a_fault_of_the_configuration() {
     let served = served.output().unwrap();
     assert_eq!(served.status.code(), Some(78));
     assert!(stderr(&served).contains("tls.key"), "{}", stderr(&served));
+}
+
+/// Runs one statement at a time, as `ALTER SYSTEM` has to be; answers what the last one did.
+async fn ask(url: &str, statements: &[String]) -> Vec<bool> {
+    let mut db = PgConnection::connect(url).await.unwrap();
+    let mut answer = Vec::new();
+    for statement in statements {
+        let rows = sqlx::query(AssertSqlSafe(statement.as_str())).fetch_all(&mut db).await.unwrap();
+        answer = rows.iter().map(|row| row.get(0)).collect();
+    }
+    answer
+}
+
+/// A server with a certificate for `localhost`, and the URL of it without a word on TLS.
+#[cfg(unix)]
+async fn secured(authority: &Authority) -> (Cluster, String) {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+
+    let cluster = Cluster::start(&throwaway_postgres::Settings::default()).unwrap();
+    authority.sign("db", "localhost");
+    let owner = fs::metadata(cluster.folder()).unwrap();
+    let mut statements = Vec::new();
+    for (setting, file) in [("ssl_cert_file", "db.pem"), ("ssl_key_file", "db.key")] {
+        let path = cluster.folder().join(file);
+        fs::copy(authority.path(file), &path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
+        statements.push(format!("ALTER SYSTEM SET {setting} = '{}'", path.display()));
+    }
+    statements.push("ALTER SYSTEM SET ssl = on".to_owned());
+    statements.push("SELECT pg_reload_conf()".to_owned());
+    let url = cluster.create_database("sagas").unwrap();
+    ask(&url, &statements).await;
+    let url = url.replace("127.0.0.1", "localhost");
+    let speaks_tls =
+        async { while PgConnection::connect(&format!("{url}?sslmode=require")).await.is_err() {} };
+    timeout(PATIENCE, speaks_tls).await.expect("the server has read its settings");
+    (cluster, url)
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_is_reached_over_tls_and_an_impostor_is_refused() {
+    let (authority, stranger, folder) = (Authority::new(), Authority::new(), folder());
+    let (_cluster, url) = secured(&authority).await;
+    let proven = format!("{url}?sslmode=verify-full&sslrootcert={}", authority.text("ca.pem"));
+    let served = Served::start(folder.path(), &["--store", &proven]);
+    let done = served.run(&["start", "brew-tea", "{\"cups\": 1}", "--wait", "60s"]);
+    assert_eq!(done.status.code(), Some(0), "{} {}", stderr(&done), served.log());
+    let look = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'saga'";
+    let encrypted = ask(&url, &[look.to_owned()]).await;
+    assert!(encrypted.len() >= 2 && encrypted.iter().all(|is| *is), "{encrypted:?}");
+
+    let by_address = proven.replace("localhost", "127.0.0.1");
+    let by_stranger = proven.replace(&authority.text("ca.pem"), &stranger.text("ca.pem"));
+    let in_the_clear = throwaway_postgres::fresh_database().unwrap() + "?sslmode=verify-full";
+    for impostor in [by_address, by_stranger, in_the_clear] {
+        let refused =
+            program(Path::new(BINARY)).args(["migrate", "--check", "--store", &impostor]).output();
+        let refused = refused.unwrap();
+        assert_ne!(refused.status.code(), Some(0), "{impostor}: {}", stdout(&refused));
+        let why = stderr(&refused);
+        assert!(why.contains("TLS") || why.contains("certificate"), "{impostor}: {why}");
+    }
+}
+
+#[test]
+fn a_database_elsewhere_that_need_not_prove_who_it_is_is_warned_of() {
+    let serve = |url: &str| {
+        let mut serve = program(Path::new(BINARY));
+        serve.args(["serve", "--listen", "127.0.0.1:0", "--store", url]);
+        stderr(&serve.output().unwrap())
+    };
+    // Names below `invalid` lead nowhere.
+    let warned = serve("postgres://saga@db.invalid/saga");
+    assert!(warned.contains("WARN") && warned.contains("sslmode=verify-full"), "{warned}");
+    let proven = serve("postgres://saga@db.invalid/saga?sslmode=verify-full");
+    assert!(!proven.contains("WARN"), "{proven}");
 }

@@ -1,10 +1,11 @@
 //! Connections: how they are made, and the limits that the server is asked to enforce.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
 use saga_core::store::StoreError;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions, Error};
 use tokio::time::timeout;
 
@@ -95,6 +96,20 @@ impl PostgresOptions {
     #[must_use]
     pub fn distributed(self, distributed: bool) -> Self {
         Self { distributed, ..self }
+    }
+
+    /// The host of another machine that need not prove who it is, so that whoever stands between can
+    /// read and change everything. Only `sslmode=verify-full` makes it.
+    pub fn unproven_host(&self) -> Option<&str> {
+        let proven = matches!(self.driver.get_ssl_mode(), PgSslMode::VerifyFull);
+        let host = self.driver.get_host();
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        let here = self.driver.get_socket().is_some()
+            || host.is_empty()
+            || host.starts_with('/')
+            || host.eq_ignore_ascii_case("localhost")
+            || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        (!proven && !here).then_some(host)
     }
 
     /// Whether opening may create the schema or bring it up to date. Default: it may.
@@ -219,5 +234,27 @@ async fn connected(options: PgConnectOptions, within: Duration) -> Result<PgConn
             std::io::ErrorKind::TimedOut,
             format!("no connection within {} ms", within.as_millis()),
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_elsewhere_that_need_not_prove_who_it_is_is_told() {
+        for (url, unproven) in [
+            ("postgres://saga@db.example/saga", Some("db.example")),
+            ("postgres://saga@db.example/saga?sslmode=require", Some("db.example")),
+            ("postgres://saga@10.1.2.3/saga?sslmode=verify-ca", Some("10.1.2.3")),
+            ("postgres://saga@db.example/saga?sslmode=verify-full", None),
+            ("postgres://saga@localhost/saga", None),
+            ("postgres://saga@127.0.0.1:5433/saga", None),
+            ("postgres://saga@[::1]/saga", None),
+            ("postgres:///saga?host=/var/run/postgresql", None),
+        ] {
+            let options = PostgresOptions::from_url(url).unwrap();
+            assert_eq!(options.unproven_host(), unproven, "{url}");
+        }
     }
 }
