@@ -206,16 +206,7 @@ impl Values {
 
     /// Every setting: its key, its value with secrets masked, its origin.
     pub(crate) fn shown(&self) -> impl Iterator<Item = (&'static str, String, &Origin)> {
-        self.0.iter().map(|(key, (value, origin))| {
-            let shown = match *key {
-                "store" | "otlp.endpoint" | "otlp.traces_endpoint" | "otlp.metrics_endpoint" => {
-                    mask(value)
-                }
-                "otlp.headers" => otlp::mask_headers(value),
-                _ => value.clone(),
-            };
-            (*key, shown, origin)
-        })
+        self.0.iter().map(|(key, (value, origin))| (*key, masked(key, value), origin))
     }
 
     /// Reads all values, or names everything that is wrong with them.
@@ -301,7 +292,7 @@ impl Reader<'_> {
 
     fn fault(&mut self, key: &str, expected: &str) {
         let (value, origin) = &self.values.0[key];
-        let value = if key == "otlp.headers" { &otlp::mask_headers(value) } else { value };
+        let value = masked(key, value);
         self.faults.0.push(format!("`{key}` is {value:?} ({origin}): expected {expected}"));
     }
 
@@ -446,6 +437,15 @@ fn as_text(value: &toml::Value) -> String {
         toml::Value::Boolean(yes) => yes.to_string(),
         toml::Value::Datetime(at) => at.to_string(),
         toml::Value::Array(_) | toml::Value::Table(_) => "(a list or table in a list)".to_owned(),
+    }
+}
+
+/// The value of a setting as it may be shown.
+fn masked(key: &str, value: &str) -> String {
+    match key {
+        "store" | "otlp.endpoint" | "otlp.traces_endpoint" | "otlp.metrics_endpoint" => mask(value),
+        "otlp.headers" => otlp::mask_headers(value),
+        _ => value.to_owned(),
     }
 }
 

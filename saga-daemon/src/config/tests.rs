@@ -74,6 +74,11 @@ fn no_password_is_ever_shown() {
     assert!(!shown.contains("hush") && shown.contains("db.internal"), "{shown}");
     assert_eq!(values.read().unwrap().store, url);
     assert_eq!(mask("sqlite://saga.db"), "sqlite://saga.db");
+    for key in ["otlp.endpoint", "otlp.traces_endpoint", "otlp.metrics_endpoint"] {
+        let refused = gather(None, &[], &[(key, "http://ops:hush@collector:4318")]).unwrap().read();
+        let text = refused.unwrap_err().to_string();
+        assert!(text.contains("collector:4318") && !text.contains("hush"), "{text}");
+    }
 }
 
 #[test]
