@@ -150,3 +150,40 @@ async fn the_daemon_runs_as_a_role_that_can_change_neither_tables_nor_the_log() 
         assert!(denied, "{forbidden}: {refused}");
     }
 }
+
+/// What the packaged file grants only to daemons with `worker.retention`.
+fn grants_of_retention(grants: &str) -> String {
+    let (_, after) = grants.split_once("-- With worker.retention").unwrap();
+    let statements = after.lines().filter_map(|line| line.strip_prefix("--   "));
+    statements.collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn retention_needs_the_grants_of_its_own_and_no_others() {
+    let (folder, url) = (folder(), database());
+    let (owner, runner, grants) = roles(&url).await;
+    let migrated =
+        program(Path::new(BINARY)).args(["migrate", "--store", &owner]).output().unwrap();
+    assert_eq!(migrated.status.code(), Some(0), "{}", stderr(&migrated));
+    execute(&owner, &grants).await;
+    let flags = ["--no-migrate", "--store", &runner, "--worker-retention", "1s"];
+    let served = Served::of(&embed(), folder.path(), &flags);
+    let done = served.run(&["start", "brew-tea", "{\"cups\": 1}", "--wait", "60s"]);
+    assert_eq!(done.status.code(), Some(0), "{} {}", stderr(&done), served.log());
+    served.until_logged("cannot delete ended sagas");
+    assert!(served.log().contains("permission denied"), "{}", served.log());
+    execute(&owner, &grants_of_retention(&grants)).await;
+    let deadline = Instant::now() + PATIENCE;
+    while !served.http("/v1/sagas").contains("\"sagas\":[]") {
+        assert!(Instant::now() < deadline, "it is never deleted: {}", served.log());
+    }
+    served.signal("TERM");
+    assert_eq!(served.code(), Some(0));
+    let mut db = PgConnection::connect(&runner).await.unwrap();
+    for forbidden in
+        ["UPDATE saga_log SET body = '{}'", "DELETE FROM saga_meta", "TRUNCATE saga_log"]
+    {
+        let refused = sqlx::query(forbidden).execute(&mut db).await.unwrap_err().to_string();
+        assert!(refused.contains("permission denied"), "{forbidden}: {refused}");
+    }
+}

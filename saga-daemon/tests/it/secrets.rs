@@ -7,7 +7,7 @@ use std::process::Command;
 use reqwest::Method;
 
 use crate::process::{BINARY, Served, folder, program, stderr, stdout};
-use crate::support::Api;
+use crate::support::{Api, PATIENCE};
 
 /// Secrets that nobody but their holder may see, and where each goes in.
 const TOKEN: &str = "canary-token-5e1f";
@@ -15,6 +15,9 @@ const BEARER: &str = "canary-bearer-77aa";
 const COOKIE: &str = "canary-cookie-09b2";
 /// What a `skip` assumes: in the command to the saga, and not in the audit trail.
 const OUTPUT: &str = "canary-output-41d8";
+const HOOK_SECRET: &str = "canary-hook-secret-11aa";
+const HOOK_PATH: &str = "canary-hook-path-8e8e";
+const COLLECTOR: &str = "canary-collector-42c0";
 const PASSWORD: &str = "canary-password-c3d4";
 
 /// Every file below a folder, as text.
@@ -44,6 +47,24 @@ fn gossip() -> (tokio::runtime::Runtime, String) {
     (runtime, url)
 }
 
+/// Settings with secrets of their own: two webhooks, one of which leads nowhere, and a collector that
+/// does not answer.
+fn settings(at: &Path, participant: &str) -> PathBuf {
+    let path = at.join("settings").join("saga.toml");
+    fs::create_dir(path.parent().unwrap()).unwrap();
+    let hook = |name: &str, url: &str| {
+        format!(
+            "[webhooks.{name}]\nurl = '{url}/{HOOK_PATH}?token={HOOK_PATH}'\nsecrets = ['secret://SHOP_HOOK']\n"
+        )
+    };
+    let collector = format!(
+        "allow_hosts = ['127.0.0.1']\n[otlp]\nendpoint = 'http://127.0.0.1:9'\ninterval = '1s'\nheaders = 'authorization=Bearer%20{COLLECTOR}'\n"
+    );
+    let text = collector + &hook("shop", participant) + &hook("dead", "http://127.0.0.1:9");
+    fs::write(&path, text).unwrap();
+    path
+}
+
 /// A daemon that logs all there is, with a definition that sends a secret.
 fn serve(at: &Path, participant: &str, keys: &Path) -> Served {
     let definitions = at.join("definitions");
@@ -58,6 +79,9 @@ fn serve(at: &Path, participant: &str, keys: &Path) -> Served {
         .args(["--definitions", definitions.to_str().unwrap()])
         .args(["--keys-file", keys.to_str().unwrap()])
         .env("STATE_DIRECTORY", at.join("data"))
+        .arg("--config")
+        .arg(settings(at, participant))
+        .env("SAGA_SECRET_SHOP_HOOK", HOOK_SECRET)
         .env("SAGA_SECRET_BANK_TOKEN", TOKEN);
     Served::spawn(command, at)
 }
@@ -80,6 +104,19 @@ async fn ask(url: &str, key: &str) -> String {
     let trail = api.get("/v1/audit").await.raw;
     assert!(trail.contains("saga.skip") && !trail.contains(OUTPUT), "{trail}");
     said.push_str(&trail);
+    let told = async {
+        loop {
+            let hooks = api.get("/v1/webhooks").await;
+            let of = |name: &str| {
+                let all = hooks.body["webhooks"].as_array().unwrap();
+                all.iter().find(|hook| hook["name"] == name).unwrap().clone()
+            };
+            if of("shop")["delivered"] == 1 && of("dead")["last_error"].is_string() {
+                return hooks.raw;
+            }
+        }
+    };
+    said.push_str(&tokio::time::timeout(PATIENCE, told).await.expect("both webhooks were tried"));
     let stranger = api.with_key(BEARER).get("/v1/sagas").await;
     assert_eq!(stranger.status, 401);
     said.push_str(&stranger.raw);
@@ -120,7 +157,10 @@ fn no_secret_that_goes_in_comes_out_in_logs_tables_or_answers() {
     let secret = key.rsplit('_').next().unwrap();
     assert!(places.iter().any(|(path, _)| path.ends_with("saga.db")) && log.contains("TRACE"));
     for (place, text) in &places {
-        for canary in [TOKEN, BEARER, COOKIE, secret] {
+        // What was put into a file is there.
+        let given = place.ends_with("saga.toml");
+        let canaries = [TOKEN, BEARER, COOKIE, HOOK_SECRET, HOOK_PATH, COLLECTOR, secret];
+        for canary in canaries.into_iter().filter(|_| !given) {
             assert!(!text.contains(canary), "{canary} is in {}", place.display());
         }
     }
@@ -149,4 +189,20 @@ fn the_password_of_a_database_is_in_no_message() {
             assert!(!text.is_empty() && !text.contains(PASSWORD), "{url}: {text}");
         }
     }
+}
+
+#[test]
+fn the_password_of_a_database_that_answers_is_neither_logged_nor_shown() {
+    let folder = folder();
+    let mut url = reqwest::Url::parse(&throwaway_postgres::fresh_database().unwrap()).unwrap();
+    url.set_password(Some(PASSWORD)).unwrap();
+    let flags = ["--store", url.as_str(), "--log-filter", "trace"];
+    let served = Served::start(folder.path(), &flags);
+    let done = served.run(&["start", "brew-tea", "{\"cups\": 1}", "--wait", "60s"]);
+    assert_eq!(done.status.code(), Some(0), "{}", stderr(&done));
+    let said = served.banner.clone() + &served.http("/v1/workers") + &served.http("/metrics");
+    served.signal("TERM");
+    served.until_logged("drained");
+    let log = served.log();
+    assert!(log.contains("DEBUG") && !log.contains(PASSWORD) && !said.contains(PASSWORD), "{log}");
 }
