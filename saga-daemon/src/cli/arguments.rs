@@ -224,25 +224,21 @@ pub(super) struct Watch {
     pub(super) verdicts: bool,
 }
 
+/// Which sagas are meant.
 #[derive(Debug, Args)]
-pub(super) struct List {
-    #[command(flatten)]
-    pub(super) remote: Remote,
+pub(super) struct Filter {
     /// Only these statuses, separated by commas.
-    #[arg(long)]
-    pub(super) status: Option<String>,
+    #[arg(long, value_delimiter = ',')]
+    pub(super) status: Vec<String>,
     /// Only this definition.
     #[arg(long)]
     pub(super) name: Option<String>,
-    /// Only this version of the definition.
+    /// Only this version of it.
     #[arg(long)]
     pub(super) version: Option<u32>,
-    /// Only sagas that wait at this step, or are stuck there.
+    /// Only sagas that wait at this step, or are stuck there; with `bulk skip` the step to skip too.
     #[arg(long)]
     pub(super) step: Option<String>,
-    /// Only this idempotency key.
-    #[arg(long)]
-    pub(super) key: Option<String>,
     /// Only idempotency keys that begin like this.
     #[arg(long, value_name = "TEXT")]
     pub(super) key_prefix: Option<String>,
@@ -255,6 +251,17 @@ pub(super) struct List {
     /// Only sagas started longer ago than this, such as 15m.
     #[arg(long, value_name = "DURATION")]
     pub(super) until: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    pub(super) remote: Remote,
+    #[command(flatten)]
+    pub(super) filter: Filter,
+    /// Only this idempotency key.
+    #[arg(long)]
+    pub(super) key: Option<String>,
     /// Only those before this saga.
     #[arg(long, value_name = "ID")]
     pub(super) before: Option<String>,
@@ -315,30 +322,8 @@ pub(super) struct Bulk {
     /// Repeating it with this key is the same bulk.
     #[arg(long)]
     pub(super) key: Option<String>,
-    /// Only these statuses, separated by commas.
-    #[arg(long, value_delimiter = ',')]
-    pub(super) status: Vec<String>,
-    /// Only this definition.
-    #[arg(long)]
-    pub(super) name: Option<String>,
-    /// Only this version of it.
-    #[arg(long)]
-    pub(super) version: Option<u32>,
-    /// Only sagas that wait at this step, or are stuck there; for `skip` the step to skip too.
-    #[arg(long)]
-    pub(super) step: Option<String>,
-    /// Only idempotency keys that begin like this.
-    #[arg(long, value_name = "TEXT")]
-    pub(super) key_prefix: Option<String>,
-    /// Only with this text in id, definition, key or the reason why they wait.
-    #[arg(long)]
-    pub(super) text: Option<String>,
-    /// Only sagas started within this time, such as 2h.
-    #[arg(long, value_name = "DURATION")]
-    pub(super) since: Option<String>,
-    /// Only sagas started longer ago than this, such as 15m.
-    #[arg(long, value_name = "DURATION")]
-    pub(super) until: Option<String>,
+    #[command(flatten)]
+    pub(super) filter: Filter,
     /// Every saga there is, instead of a filter.
     #[arg(long)]
     pub(super) all: bool,

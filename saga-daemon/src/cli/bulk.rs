@@ -104,21 +104,21 @@ fn rows(bulks: &[BulkBody]) -> String {
 
 /// The body of the request.
 fn asked(bulk: &Bulk) -> Result<Value, Stop> {
-    let mut filter = Map::new();
+    let (mut filter, of) = (Map::new(), &bulk.filter);
     let mut condition = |name: &str, value: Option<Value>| {
         filter.extend(value.map(|value| (name.to_owned(), value)));
     };
     let text = |value: &Option<String>| value.clone().map(Value::String);
-    condition("status", (!bulk.status.is_empty()).then(|| json!(bulk.status)));
-    condition("name", text(&bulk.name));
-    condition("version", bulk.version.map(Value::from));
-    condition("step", text(&bulk.step));
-    condition("key_prefix", text(&bulk.key_prefix));
-    condition("text", text(&bulk.text));
+    condition("status", (!of.status.is_empty()).then(|| json!(of.status)));
+    condition("name", text(&of.name));
+    condition("version", of.version.map(Value::from));
+    condition("step", text(&of.step));
+    condition("key_prefix", text(&of.key_prefix));
+    condition("text", text(&of.text));
     let micros =
         |text: Option<String>| text.and_then(|text| text.parse::<i64>().ok()).map(Value::from);
-    condition("started_after", micros(ago("--since", &bulk.since)?));
-    condition("started_before", micros(ago("--until", &bulk.until)?));
+    condition("started_after", micros(ago("--since", &of.since)?));
+    condition("started_before", micros(ago("--until", &of.until)?));
     condition("all", bulk.all.then_some(Value::Bool(true)));
     let mut body = json!({ "reason": bulk.reason, "filter": filter, "dry_run": bulk.dry_run });
     if let Some(actor) = &bulk.actor {
@@ -128,7 +128,7 @@ fn asked(bulk: &Bulk) -> Result<Value, Stop> {
         body["rate"] = json!(rate);
     }
     if bulk.command == "skip" {
-        body["step"] = json!(bulk.step);
+        body["step"] = json!(bulk.filter.step);
         if let Some(text) = &bulk.assume {
             body["assume"] = serde_json::from_str(text)
                 .map_err(|error| Stop::failed(format!("--assume {text:?} is no JSON: {error}")))?;

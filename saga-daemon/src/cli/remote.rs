@@ -179,16 +179,18 @@ fn saga(remote: &Remote, view: SagaBody, waited: bool) -> Result<ExitCode, Stop>
 
 pub(super) async fn list(list: &List) -> Result<ExitCode, Stop> {
     let limit = list.limit.map(|limit| limit.to_string());
-    let version = list.version.map(|version| version.to_string());
-    let (since, until) = (ago("--since", &list.since)?, ago("--until", &list.until)?);
+    let of = &list.filter;
+    let status = (!of.status.is_empty()).then(|| of.status.join(","));
+    let version = of.version.map(|version| version.to_string());
+    let (since, until) = (ago("--since", &of.since)?, ago("--until", &of.until)?);
     let filters = [
-        ("status", &list.status),
-        ("name", &list.name),
+        ("status", &status),
+        ("name", &of.name),
         ("version", &version),
-        ("step", &list.step),
+        ("step", &of.step),
         ("key", &list.key),
-        ("key_prefix", &list.key_prefix),
-        ("text", &list.text),
+        ("key_prefix", &of.key_prefix),
+        ("text", &of.text),
         ("started_after", &since),
         ("started_before", &until),
         ("before", &list.before),

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::rows::{Dialect as _, Fate, GuardRows};
-use super::transaction::{Arguments, Stopped, is_given_up, own, through};
+use super::transaction::{Arguments, Stopped, inside, is_given_up, own};
 use super::{BarrierError, Business};
 use crate::answer::Answer;
 use crate::call::CallIdentity;
@@ -73,7 +73,8 @@ impl<DB: GuardRows> Group<DB> {
         let (reply, answer) = oneshot::channel();
         let (again, of) = (business.clone(), identity.clone());
         let inside: Box<Inside<DB::Connection>> = Box::new(move |tx| {
-            Box::pin(savepoint::<DB, Args, T, F>(tx, of.clone(), again.clone()))
+            let (of, again) = (of.clone(), again.clone());
+            Box::pin(async move { inside::<DB, Args, T, F>(tx, &of, again).await })
         });
         let alone: Box<Alone> = Box::new(move |in_doubt| {
             Box::pin(own::<DB, Args, T, F>(pool, identity, business, in_doubt))
@@ -89,22 +90,6 @@ impl<DB: GuardRows> Clone for Group<DB> {
     fn clone(&self) -> Self {
         Group { queue: self.queue.clone() }
     }
-}
-
-async fn savepoint<DB, Args, T, F>(
-    tx: &mut DB::Connection,
-    identity: CallIdentity,
-    business: F,
-) -> Result<Answer, Stopped>
-where
-    DB: GuardRows,
-    Args: Arguments + Send,
-    T: Serialize + Send,
-    F: for<'c> Business<'c, DB::Connection, Args, T> + Send,
-{
-    let savepoint =
-        tx.begin().await.map_err(|error| Stopped::Inside(BarrierError::database(error)))?;
-    through(savepoint, &identity, business).await
 }
 
 async fn run<DB: GuardRows>(pool: Pool<DB>, mut queue: mpsc::Receiver<Call<DB>>) {

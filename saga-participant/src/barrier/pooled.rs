@@ -162,7 +162,7 @@ impl<DB: GuardRows> Barrier<DB> {
             + Send,
     {
         expect_op(identity, Op::Action)?;
-        transaction::inside::<DB, (), T, F>(tx, identity, business).await
+        Ok(transaction::inside::<DB, (), T, F>(tx, identity, business).await?)
     }
 
     /// [`Barrier::compensate`] inside a transaction of the caller; the terms of
@@ -184,7 +184,7 @@ impl<DB: GuardRows> Barrier<DB> {
             + Send,
     {
         expect_op(identity, Op::Compensation)?;
-        transaction::inside::<DB, (O,), T, F>(tx, identity, business).await
+        Ok(transaction::inside::<DB, (O,), T, F>(tx, identity, business).await?)
     }
 
     /// Deletes the guard rows of steps whose last call is older than `age`, in small transactions,

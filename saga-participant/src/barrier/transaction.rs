@@ -98,15 +98,16 @@ pub(super) async fn inside<DB, Args, T, F>(
     tx: &mut DB::Connection,
     identity: &CallIdentity,
     business: F,
-) -> Result<Answer, BarrierError>
+) -> Result<Answer, Stopped>
 where
     DB: GuardRows,
     Args: Arguments + Send,
     T: Serialize + Send,
     F: for<'c> Business<'c, DB::Connection, Args, T> + Send,
 {
-    let savepoint = tx.begin().await.map_err(BarrierError::database)?;
-    through(savepoint, identity, business).await.map_err(BarrierError::from)
+    let begun = tx.begin().await;
+    let savepoint = begun.map_err(|error| Stopped::Inside(BarrierError::database(error)))?;
+    through(savepoint, identity, business).await
 }
 
 /// Why a transaction has no outcome.
@@ -201,7 +202,7 @@ where
 }
 
 /// Runs a call through a transaction or savepoint to its end. Only a recorded answer is kept.
-pub(super) async fn through<DB, Args, T, F>(
+async fn through<DB, Args, T, F>(
     mut tx: Transaction<'_, DB>,
     identity: &CallIdentity,
     business: F,
