@@ -13,6 +13,7 @@ mod machine;
 mod memory;
 mod on_record;
 mod open;
+mod outage;
 mod process;
 mod ratio;
 mod recovery;
@@ -60,6 +61,8 @@ enum Bench {
     Scale(Box<scale::Options>),
     /// How soon the sagas of a killed worker go on elsewhere
     Recovery(recovery::Options),
+    /// PostgreSQL is stopped under load: how soon sagas go on when it is back, and that none is lost
+    Outage(outage::Options),
     /// Bytes for each sleeping, running and finished saga, in memory and on disk
     Memory(memory::Options),
     /// A worker of these two
@@ -87,6 +90,7 @@ fn main() -> anyhow::Result<()> {
         Bench::SubscribersDaemon(options) => subscribers::serve(&options),
         Bench::Scale(options) => scale::run(&options),
         Bench::Recovery(options) => recovery::run(&options),
+        Bench::Outage(options) => outage::run(&options),
         Bench::Memory(options) => memory::run(&options),
         Bench::WorkerProcess(options) => worker_process::serve(&options),
         Bench::Load(options) => open::run(&options),
