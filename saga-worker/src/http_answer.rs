@@ -11,6 +11,8 @@ use serde_json::value::RawValue;
 
 /// Default for the largest answer read from a participant, in bytes. Larger ones leave the outcome unknown.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Deepest nesting of an answer. Whoever reads a saga, in whatever language, has to be able to read it.
+const ANSWER_DEPTH_MAX: usize = 64;
 /// Delay when a participant says "not yet" without saying when.
 const RETRY_AFTER_DEFAULT: Duration = Duration::from_secs(1);
 /// The statuses that reject, where nothing else is said.
@@ -110,7 +112,31 @@ fn output(body: &[u8]) -> Result<Payload, Failure> {
         |why: String| Failure::transient(format!("processed, but its output is not JSON: {why}"));
     let raw: &RawValue =
         serde_json::from_slice(body).map_err(|error| unreadable(error.to_string()))?;
+    if depth(raw.get()) > ANSWER_DEPTH_MAX {
+        let message =
+            format!("processed, but its output is nested more than {ANSWER_DEPTH_MAX} deep");
+        return Err(Failure::transient(message));
+    }
     Payload::encode(raw).map_err(|error| unreadable(error.to_string()))
+}
+
+/// How deep brackets are nested in JSON, outside of its strings.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'[' | b'{' if !quoted => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 fn rejection(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {

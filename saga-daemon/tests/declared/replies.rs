@@ -70,8 +70,11 @@ fn message(answer: Result<Payload, Failure>) -> String {
 
 #[tokio::test]
 async fn an_answer_that_is_no_answer_leaves_the_outcome_unknown() {
-    let deep = "[".repeat(100_000);
-    let cases: [(&str, Vec<u8>); 10] = [
+    let nested = |depth| "[".repeat(depth) + &"]".repeat(depth);
+    assert!(answered(ok(nested(64).as_bytes()), None).await.is_ok(), "that much is read");
+    let said = message(answered(ok(nested(20_000).as_bytes()), None).await);
+    assert!(said.contains("more than 64 deep"), "{said}");
+    let cases: [(&str, Vec<u8>); 11] = [
         ("nothing", Vec::new()),
         ("noise", b"\x00\xff\x16\x03\x01 no http\r\n\r\n".to_vec()),
         ("half a head", b"HTTP/1.1 200 OK\r\nContent-Len".to_vec()),
@@ -82,7 +85,8 @@ async fn an_answer_that_is_no_answer_leaves_the_outcome_unknown() {
         ),
         ("a status that is none", b"HTTP/1.1 999999 What\r\n\r\n".to_vec()),
         ("no utf-8", ok(b"{\"a\": \"\xff\xfe\"}")),
-        ("nested deep", ok(deep.as_bytes())),
+        ("nested too deep", ok(nested(65).as_bytes())),
+        ("nested without end", ok("[".repeat(60_000).as_bytes())),
         ("over the bound", ok(&vec![b' '; 100_000])),
         ("broken json", ok(b"{\"a\": ")),
     ];
