@@ -73,6 +73,9 @@ pub struct ApiKey {
     pub role: Role,
     /// SHA-256 of the whole key, as 64 hexadecimal digits.
     pub sha256: String,
+    /// From when on it is refused, in seconds since 1970. Without it, never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<u64>,
 }
 
 /// What is wrong with a key.
@@ -101,7 +104,18 @@ impl ApiKey {
             return Err(KeyError::Id(id.to_owned()));
         }
         let text = format!("sk_{id}_{}", secret());
-        Ok((Self { id: id.to_owned(), role, sha256: hex(&sha256(&text)) }, text))
+        let sha256 = hex(&sha256(&text));
+        Ok((Self { id: id.to_owned(), role, sha256, expires: None }, text))
+    }
+
+    /// The same key, refused from then on, in seconds since 1970.
+    #[must_use]
+    pub fn expiring(self, at: u64) -> Self {
+        Self { expires: Some(at), ..self }
+    }
+
+    fn is_valid(&self, now: u64) -> bool {
+        self.expires.is_none_or(|at| now < at)
     }
 }
 
@@ -142,8 +156,9 @@ impl ApiKeys {
     }
 
     fn digest(&self, principal: &Principal) -> Option<[u8; 32]> {
-        let id = principal.key.as_deref()?;
-        let known = self.0.iter().find(|(key, _)| key.id == id && key.role == principal.role);
+        let (id, now) = (principal.key.as_deref()?, now());
+        let is = |key: &ApiKey| key.id == id && key.role == principal.role && key.is_valid(now);
+        let known = self.0.iter().find(|(key, _)| is(key));
         known.map(|(_, digest)| *digest)
     }
 
@@ -178,11 +193,21 @@ impl ApiKeys {
     /// Whose key this text is. All keys are compared, each in constant time, so that the time it
     /// takes tells nothing of them.
     pub fn recognise(&self, text: &str) -> Option<Principal> {
+        let key = self.find(text).filter(|key| key.is_valid(now()))?;
+        Some(Principal { key: Some(key.id.clone()), role: key.role })
+    }
+
+    /// Whether this text is a key that was valid once.
+    pub(crate) fn has_expired(&self, text: &str) -> bool {
+        self.find(text).is_some_and(|key| !key.is_valid(now()))
+    }
+
+    fn find(&self, text: &str) -> Option<&ApiKey> {
         let offered = sha256(text);
         let mut found = None;
         for (key, digest) in &self.0 {
             if bool::from(digest.ct_eq(&offered)) {
-                found = Some(Principal { key: Some(key.id.clone()), role: key.role });
+                found = Some(key);
             }
         }
         found
@@ -193,6 +218,11 @@ impl fmt::Debug for ApiKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.holders()).finish()
     }
+}
+
+/// Seconds since 1970.
+pub(crate) fn now() -> u64 {
+    std::time::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
 }
 
 fn is_id(id: &str) -> bool {
@@ -246,6 +276,18 @@ mod tests {
         let (new, new_text) = ApiKey::create("shop-2", Role::Starter).unwrap();
         let keys = ApiKeys::new([old, new]).unwrap();
         assert!(keys.recognise(&old_text).is_some() && keys.recognise(&new_text).is_some());
+    }
+
+    #[test]
+    fn a_key_is_good_until_it_expires_and_what_it_opened_ends_with_it() {
+        let (key, text) = ApiKey::create("shop-1", Role::Viewer).unwrap();
+        let keys = |expires| ApiKeys::new([key.clone().expiring(expires)]).unwrap();
+        let (valid, expired) = (keys(now() + 3_600), keys(now()));
+        let holder = valid.recognise(&text).unwrap();
+        let held = valid.hold(&holder);
+        assert!(valid.still_hold(&held) && !valid.has_expired(&text));
+        assert!(expired.recognise(&text).is_none() && expired.has_expired(&text));
+        assert!(!expired.still_hold(&held) && !expired.has_expired("sk_shop-1_guess"));
     }
 
     #[test]

@@ -291,7 +291,12 @@ impl App {
                 .with_header(axum::http::header::WWW_AUTHENTICATE, BEARER)
         };
         let bearer = bearer.ok_or_else(|| refused("the request shows no API key"))?;
-        keys.recognise(bearer).ok_or_else(|| refused("the API key is not one of those known here"))
+        keys.recognise(bearer).ok_or_else(|| {
+            refused(match keys.has_expired(bearer) {
+                true => "the API key has expired",
+                false => "the API key is not one of those known here",
+            })
+        })
     }
 
     /// Whether the daemon answers for this host. On loopback only names of this machine are, so

@@ -3,10 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use saga_core::Timestamp;
 use serde_json::json;
 
 use super::Stop;
-use crate::access::{ApiKey, Role};
+use crate::access::{ApiKey, Role, now};
+use crate::request::parse_duration;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Action {
@@ -18,6 +20,9 @@ pub(super) enum Action {
         /// What its holder may do.
         #[arg(long, value_enum)]
         role: Role,
+        /// How long it is valid, such as 90d. Without it, until it is taken out of the keys file.
+        #[arg(long, value_name = "DURATION")]
+        expires: Option<String>,
         /// All of it as one JSON object on standard output.
         #[arg(long)]
         json: bool,
@@ -25,17 +30,28 @@ pub(super) enum Action {
 }
 
 pub(super) fn act(action: &Action) -> Result<ExitCode, Stop> {
-    let Action::New { id, role, json } = action;
-    let (key, text) = ApiKey::create(id, *role).map_err(Stop::failed)?;
+    let Action::New { id, role, expires, json } = action;
+    let (mut key, text) = ApiKey::create(id, *role).map_err(Stop::failed)?;
+    if let Some(expires) = expires {
+        let valid = parse_duration(expires).ok_or_else(|| {
+            Stop::failed(format!("--expires {expires:?}: expected a duration such as 90d or 12h"))
+        })?;
+        key = key.expiring(now().saturating_add(valid.as_secs()));
+    }
     if *json {
-        let all = json!({ "key": text, "id": key.id, "role": key.role, "sha256": key.sha256 });
+        let mut all = json!(key);
+        all["key"] = json!(text);
         println!("{all:#}");
         return Ok(ExitCode::SUCCESS);
     }
     println!("{text}");
+    let expires = key.expires.map_or_else(String::new, |at| {
+        let micros = i64::try_from(at).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        format!("\nexpires = {at} # {}", Timestamp::from_micros(micros))
+    });
     eprintln!(
         "# Hand the line above to the holder; it is kept nowhere. Add this to the keys file:\n\
-         [[keys]]\nid = \"{}\"\nrole = \"{}\"\nsha256 = \"{}\"",
+         [[keys]]\nid = \"{}\"\nrole = \"{}\"\nsha256 = \"{}\"{expires}",
         key.id, key.role, key.sha256
     );
     Ok(ExitCode::SUCCESS)

@@ -1,9 +1,12 @@
 //! Who may do what, walked over every route of the document.
 
+use std::path::Path;
+
 use reqwest::Method;
-use saga_daemon::access::Role;
+use saga_daemon::access::{ApiKey, ApiKeys, Role};
 use serde_json::json;
 
+use crate::process::{BINARY, program, stderr, stdout};
 use crate::support::{World, keys, memory};
 
 #[tokio::test]
@@ -77,4 +80,26 @@ async fn the_key_of_a_start_and_of_a_command_is_in_the_log_and_its_secret_is_now
     assert!(log.contains("by bob (key admin): enough"), "{log}");
     let secret = admin.rsplit('_').next().unwrap();
     assert!(!log.contains(secret));
+}
+
+/// From the command line to the refusal (T2).
+#[tokio::test]
+async fn a_key_that_has_expired_is_refused_and_says_so() {
+    let new = |expires: &str| {
+        let mut new = program(Path::new(BINARY));
+        new.args(["keys", "new", "shop", "--role", "viewer", "--expires", expires])
+            .output()
+            .unwrap()
+    };
+    for (expires, status) in [("1h", 200), ("0s", 401)] {
+        let made = new(expires);
+        let file: toml::Table = stderr(&made).parse().unwrap();
+        let key: ApiKey = file["keys"][0].clone().try_into().unwrap();
+        let keys = ApiKeys::new([key]).unwrap();
+        let world = World::with(memory(), |builder| builder.keys(keys)).await;
+        let answer = world.api.with_key(stdout(&made).trim()).get("/v1/sagas").await;
+        assert_eq!(answer.status, status, "{}", answer.raw);
+        assert_eq!(answer.raw.contains("has expired"), status == 401, "{}", answer.raw);
+    }
+    assert_eq!(new("soon").status.code(), Some(1), "that is no duration");
 }
