@@ -158,12 +158,29 @@ pub trait Inbox: Send + Sync + 'static {
     async fn commands(&self, id: SagaId) -> Result<Vec<Command>, StoreError>;
 
     /// Records what became of a command. A second answer is ignored.
+    ///
+    /// `by`: only while the saga is owned like this; otherwise nothing is recorded, and that is no
+    /// error. A refusal holds for the state in which it was decided, so one that lands late must not
+    /// hide what the next owner has decided. What the log says for good needs no owner.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store fails; the answer may have been recorded, or may yet be.
     async fn answer(
         &self,
         id: SagaId,
         request_id: &IdempotencyKey,
         answer: &CommandAnswer,
+        by: Option<Owner>,
     ) -> Result<(), StoreError>;
+}
+
+/// Who drives a saga: a worker, since the claim that gave it this epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The worker.
+    pub worker: WorkerId,
+    /// The epoch of the saga.
+    pub epoch: u64,
 }
 
 /// Which definitions exist, as data, so that sagas can be read without their code.

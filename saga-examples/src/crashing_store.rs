@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use saga_core::store::{
     Append, AppendError, Audit, AuditEntry, AuditOutcome, AuditQuery, Backlog, Claim,
     CommandAnswer, Cursor, Definitions, Feed, FeedEdge, FeedError, FeedPage, Inbox, Leases,
-    NewSaga, PublishError, Query, Register, Registers, SagaLog, SagaRow, StartOutcome, Store,
-    StoreError, SubmitOutcome, WorkerCard, WorkerRow,
+    NewSaga, Owner, PublishError, Query, Register, Registers, SagaLog, SagaRow, StartOutcome,
+    Store, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
 };
 use saga_core::{
     AuditId, Command, DefinitionSpec, IdempotencyKey, LogRow, Refusal, SagaId, Status, Timestamp,
@@ -270,6 +270,7 @@ impl Inbox for CrashingStore {
         id: SagaId,
         request_id: &IdempotencyKey,
         answer: &CommandAnswer,
+        by: Option<Owner>,
     ) -> Result<(), StoreError> {
         let (request_id, answer) = (request_id.clone(), told(answer));
         self.to_the_end(async move |store| {
@@ -278,7 +279,7 @@ impl Inbox for CrashingStore {
                 note("answer.late");
                 tokio::time::sleep(HELD_UP).await;
             }
-            let outcome = store.inner.answer(id, &request_id, &answer).await;
+            let outcome = store.inner.answer(id, &request_id, &answer, by).await;
             crash_here("answer.after");
             outcome
         })

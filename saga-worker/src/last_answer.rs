@@ -29,7 +29,7 @@ pub(crate) async fn answer_after_the_end(
         Err(StoreError::Corrupt(why)) => CommandAnswer::Refused(Refusal::LogDamaged { why }),
         Err(error) => return Err(error),
     };
-    store.answer(row.id, &command.request_id, &answer).await.map(|()| true)
+    store.answer(row.id, &command.request_id, &answer, None).await.map(|()| true)
 }
 
 /// Whether the command is in the log: it may be the very one that ended the saga. `None` when it

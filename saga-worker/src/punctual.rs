@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use saga_core::store::{
     Append, AppendError, Audit, AuditEntry, AuditOutcome, AuditQuery, Backlog, Claim,
     CommandAnswer, Cursor, Definitions, Feed, FeedEdge, FeedError, FeedPage, Inbox, Leases,
-    NewSaga, PublishError, Query, Register, Registers, SagaLog, SagaRow, StartOutcome, Store,
-    StoreError, SubmitOutcome, WorkerCard, WorkerRow,
+    NewSaga, Owner, PublishError, Query, Register, Registers, SagaLog, SagaRow, StartOutcome,
+    Store, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
 };
 use saga_core::{
     AuditId, Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
@@ -191,8 +191,9 @@ impl Inbox for Punctual {
         id: SagaId,
         request_id: &IdempotencyKey,
         answer: &CommandAnswer,
+        by: Option<Owner>,
     ) -> Result<(), StoreError> {
-        self.bound("answer", self.store.answer(id, request_id, answer)).await
+        self.bound("answer", self.store.answer(id, request_id, answer, by)).await
     }
 }
 

@@ -186,6 +186,7 @@ macro_rules! __store_facts {
             commands::pending_commands_are_those_of_owned_sagas,
             commands::a_command_that_arrived_unseen_makes_a_released_saga_due,
             commands::a_command_is_answered_once,
+            commands::an_answer_of_one_who_no_longer_owns_the_saga_is_not_recorded,
             commands::a_command_for_an_ended_saga_does_not_wake_it_and_is_everybodys_to_answer,
             commands::a_command_racing_the_end_of_its_saga_is_everybodys_to_answer,
             queries::sagas_are_found_by_status_and_name_and_key,

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 
 use super::{
     Append, AppendError, AuditEntry, Backlog, Claim, CommandAnswer, Definitions, Inbox, Leases,
-    NewSaga, PublishError, Query, Register, SagaLog, SagaRow, StartOutcome, StoreError,
+    NewSaga, Owner, PublishError, Query, Register, SagaLog, SagaRow, StartOutcome, StoreError,
     SubmitOutcome, WorkerCard, WorkerRow,
 };
 use crate::command::Command;
@@ -381,9 +381,14 @@ impl Inbox for MemoryStore {
         id: SagaId,
         request_id: &IdempotencyKey,
         answer: &CommandAnswer,
+        by: Option<Owner>,
     ) -> Result<(), StoreError> {
         let mut state = self.state();
-        let commands = state.sagas.get_mut(&id).map(|record| record.commands.iter_mut());
+        let is_owned = |row: &SagaRow| {
+            by.is_none_or(|by| row.owner == Some(by.worker) && row.epoch == by.epoch)
+        };
+        let record = state.sagas.get_mut(&id).filter(|record| is_owned(&record.row));
+        let commands = record.map(|record| record.commands.iter_mut());
         let mut commands = commands.into_iter().flatten();
         if let Some((_, slot @ None)) =
             commands.find(|(command, _)| command.request_id == *request_id)

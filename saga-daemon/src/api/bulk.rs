@@ -30,11 +30,6 @@ pub(crate) async fn start(State(app): State<App>, call: Call) -> Result<Response
         Problem::new(Kind::Malformed, format!("the body is no bulk: {error}; {expected}"))
     })?;
     let bulk = read(&call, &body)?;
-    if let Some(at_most) = body.at_most
-        && !(1..=COUNTED_MAX).contains(&at_most)
-    {
-        return Err(Problem::field("at_most", &at_most.to_string(), "1 to 10000 sagas"));
-    }
     if body.dry_run {
         return Ok((StatusCode::OK, Json(dry_run(&app, &bulk).await?)).into_response());
     }
@@ -53,13 +48,6 @@ pub(crate) async fn start(State(app): State<App>, call: Call) -> Result<Response
     if running.iter().filter(|known| known.phase == Phase::Running).count() >= RUNNING_MAX {
         let detail = format!("{RUNNING_MAX} bulks are under way: wait for one, or cancel one");
         return Err(Problem::new(Kind::TooManyBulks, detail));
-    }
-    if let Some(at_most) = body.at_most {
-        let BulkBody { matched, .. } = dry_run(&app, &bulk).await?;
-        if matched > at_most {
-            let expected = format!("at least {matched}, which match, or a narrower filter");
-            return Err(Problem::field("at_most", &at_most.to_string(), &expected));
-        }
     }
     bulk::create(&**store, &bulk).await?;
     let Bulk { id, actor, reason, .. } = &bulk;

@@ -29,10 +29,6 @@ pub struct BulkCommandBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 1000)]
     pub rate: Option<u32>,
-    /// Do not begin when more sagas match than this, from 1 to 10000. Default: begin.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 10_000)]
-    pub at_most: Option<u64>,
     /// `skip`: the step's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,

@@ -319,9 +319,6 @@ pub(super) struct Bulk {
     /// Sagas for each second.
     #[arg(long)]
     pub(super) rate: Option<u32>,
-    /// Do not begin when more sagas match than this: a filter that is too wide does no harm then.
-    #[arg(long, value_name = "N")]
-    pub(super) at_most: Option<u64>,
     /// Repeating it with this key is the same bulk.
     #[arg(long)]
     pub(super) key: Option<String>,

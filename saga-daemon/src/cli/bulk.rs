@@ -127,9 +127,6 @@ fn asked(bulk: &Bulk) -> Result<Value, Stop> {
     if let Some(rate) = bulk.rate {
         body["rate"] = json!(rate);
     }
-    if let Some(at_most) = bulk.at_most {
-        body["at_most"] = json!(at_most);
-    }
     if bulk.command == "skip" {
         body["step"] = json!(bulk.filter.step);
         if let Some(text) = &bulk.assume {

@@ -127,7 +127,7 @@ async fn a_command_gets_the_same_answer_again_under_its_request_id<DB: Kind>() {
             if let Some(command) = scene.store.commands(id).await.unwrap().pop() {
                 let refusal = saga_core::Refusal::CompensatingAlready;
                 let answer = saga_core::store::CommandAnswer::Refused(refusal);
-                return scene.store.answer(id, &command.request_id, &answer).await.unwrap();
+                return scene.store.answer(id, &command.request_id, &answer, None).await.unwrap();
             }
             tokio::task::yield_now().await;
         }

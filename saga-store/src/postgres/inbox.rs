@@ -1,7 +1,7 @@
 //! Operator commands on their way to the worker that owns the saga.
 
 use async_trait::async_trait;
-use saga_core::store::{CommandAnswer, Inbox, StoreError, SubmitOutcome};
+use saga_core::store::{CommandAnswer, Inbox, Owner, StoreError, SubmitOutcome};
 use saga_core::{Command, IdempotencyKey, SagaId, WorkerId};
 use sqlx::Error;
 use sqlx::postgres::PgConnection;
@@ -44,9 +44,10 @@ impl Inbox for PostgresStore {
         id: SagaId,
         request_id: &IdempotencyKey,
         answer: &CommandAnswer,
+        by: Option<Owner>,
     ) -> Result<(), StoreError> {
         let (request_id, answer) = (request_id.clone(), answer.clone());
-        self.lanes.run(Answer { id, request_id, answer }).await
+        self.lanes.run(Answer { id, request_id, answer, by }).await
     }
 }
 
@@ -139,6 +140,7 @@ struct Answer {
     id: SagaId,
     request_id: IdempotencyKey,
     answer: CommandAnswer,
+    by: Option<Owner>,
 }
 
 #[async_trait]
@@ -155,6 +157,8 @@ impl Work for Answer {
             .bind(&self.id.to_bytes()[..])
             .bind(self.request_id.as_str())
             .bind(json(&self.answer))
+            .bind(self.by.map(|by| by.worker.to_bytes().to_vec()))
+            .bind(self.by.map(|by| row::integer(by.epoch)))
             .execute(db);
         answered.await.map(drop)
     }

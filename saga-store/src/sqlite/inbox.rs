@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use rusqlite::{Connection, Result, params};
-use saga_core::store::{CommandAnswer, Inbox, StoreError, SubmitOutcome};
+use saga_core::store::{CommandAnswer, Inbox, Owner, StoreError, SubmitOutcome};
 use saga_core::{Command, IdempotencyKey, SagaId, WorkerId};
 
 use super::failure::classify;
@@ -34,9 +34,10 @@ impl Inbox for SqliteStore {
         id: SagaId,
         request_id: &IdempotencyKey,
         answer: &CommandAnswer,
+        by: Option<Owner>,
     ) -> Result<(), StoreError> {
         let (request_id, answer) = (request_id.clone(), answer.clone());
-        self.writer.write(Answer { id, request_id, answer }).await
+        self.writer.write(Answer { id, request_id, answer, by }).await
     }
 }
 
@@ -89,6 +90,7 @@ struct Answer {
     id: SagaId,
     request_id: IdempotencyKey,
     answer: CommandAnswer,
+    by: Option<Owner>,
 }
 
 impl Change for Answer {
@@ -100,6 +102,8 @@ impl Change for Answer {
             self.id.to_bytes(),
             self.request_id.as_str(),
             json(&self.answer),
+            self.by.map(|by| by.worker.to_bytes()),
+            self.by.map(|by| row::integer(by.epoch)),
         ];
         execute(db, include_str!("answer.sql"), params).map(drop)
     }

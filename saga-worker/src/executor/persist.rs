@@ -1,6 +1,6 @@
 //! Making events durable, however long the store takes to come back.
 
-use saga_core::store::{Append, AppendError, Summary};
+use saga_core::store::{Append, AppendError, CommandAnswer, Owner, Summary};
 use saga_core::{Event, Next, Op, PlannedCall, Saga, StepState, Stimulus, Timestamp};
 use tokio::time::{sleep, timeout_at};
 
@@ -13,12 +13,20 @@ impl Executor {
     /// Tried again until the store takes it or another worker owns the saga. Answers to commands
     /// go out afterwards.
     pub(super) async fn persist(&mut self, events: &[Event], rest: &Rest) -> Result<(), Halt> {
+        // A refusal is given while the saga is still ours: whoever takes it over may decide otherwise.
+        let is_kept = self.saga.ended().is_none() && self.refuses();
         match (events, rest) {
             ([], Rest::Here(_)) => {}
+            ([], Rest::LetGo(_)) if is_kept => {}
             ([], Rest::LetGo(wake)) => self.release(*wake).await,
-            (events, rest) => self.append(events, matches!(rest, Rest::LetGo(_))).await?,
+            (events, rest) => {
+                self.append(events, !is_kept && matches!(rest, Rest::LetGo(_))).await?;
+            }
         }
         self.reply().await?;
+        if let (Rest::LetGo(wake), true) = (rest, is_kept) {
+            self.release(*wake).await;
+        }
         if let Rest::LetGo(Some(at)) = rest {
             self.runtime.due.remind(*at);
         }
@@ -119,17 +127,33 @@ impl Executor {
         self.runtime.watchers.publish(self.saga.id(), verdict);
     }
 
-    /// Gives the answers that have become certain. Answers are not fenced: a worker without a
-    /// lease does not know the saga as it is, and leaves them to whoever drives it.
+    fn refuses(&self) -> bool {
+        self.replies.iter().any(|(_, answer)| matches!(answer, CommandAnswer::Refused(_)))
+    }
+
+    /// Gives the answers that have become certain. A worker without a lease does not know the saga
+    /// as it is, and leaves them to whoever drives it.
+    ///
+    /// A refusal is tried until the store has it: it may be on its way still, so the command must
+    /// not be judged again before. What was accepted is in the log, and the next look says the same.
     async fn reply(&mut self) -> Result<(), Halt> {
-        if !self.replies.is_empty() && !self.tenure.holds() {
-            return Err(Halt::LeaseLost);
-        }
+        let id = self.saga.id();
+        let mut schedule = RetrySchedule::for_store(id.seed());
         for (request_id, answer) in std::mem::take(&mut self.replies) {
-            let id = self.saga.id();
-            if let Err(error) = self.runtime.store.answer(id, &request_id, &answer).await {
-                // It stays unanswered in the inbox; the next look gives the same answer.
+            loop {
+                if !self.tenure.holds() {
+                    return Err(Halt::LeaseLost);
+                }
+                let is_final = self.saga.ended().is_some() || answer == CommandAnswer::Accepted;
+                let by = Owner { worker: self.tenure.worker, epoch: self.epoch };
+                let by = (!is_final).then_some(by);
+                let answered = self.runtime.store.answer(id, &request_id, &answer, by).await;
+                let Err(error) = answered else { break };
                 tracing::warn!(saga_id = %id, %request_id, %error, "cannot answer a command yet");
+                if is_final {
+                    break;
+                }
+                sleep(schedule.next_delay()).await;
             }
             self.publish();
         }

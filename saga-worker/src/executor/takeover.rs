@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use saga_core::store::{Append, AppendError, CommandAnswer, SagaRow, StoreError, Summary};
+use saga_core::store::{Append, AppendError, CommandAnswer, Owner, SagaRow, StoreError, Summary};
 use saga_core::{
     Definition, Digest, Event, LogHead, LogRow, Refusal, ReplayError, Saga, Status, Stimulus,
     StuckReason, WaitReason,
@@ -167,7 +167,8 @@ impl Takeover {
         let (store, id) = (&self.runtime.store, self.row.id);
         for command in store.commands(id).await? {
             let refused = CommandAnswer::Refused(Refusal::LogDamaged { why: why.to_owned() });
-            store.answer(id, &command.request_id, &refused).await?;
+            let by = Owner { worker: self.tenure.worker, epoch: self.row.epoch };
+            store.answer(id, &command.request_id, &refused, Some(by)).await?;
         }
         Ok(())
     }

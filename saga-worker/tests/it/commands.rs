@@ -1,5 +1,6 @@
 //! Operator commands, from the worker's own client and through the inbox of any other.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use saga_core::{
@@ -308,6 +309,40 @@ async fn a_command_whose_answer_is_lost_is_answered_again() {
     let pauses = world.words(started.id).await;
     let pauses = pauses.iter().filter(|line| line.contains("pause")).count();
     assert_eq!(pauses, 1, "carried out once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_lands_late_does_not_hide_that_the_command_was_carried_out_since() {
+    let world = World::new();
+    world.desk.always("confirm", ACTION, Behave::Reject);
+    let access = world.access();
+    let worker = world.builder(&access).start().await.unwrap();
+    let started = order(&worker).await;
+    world.settled(started.id, Status::Stuck).await;
+    let answers = std::sync::atomic::AtomicU32::new(0);
+    access.plan(move |op| {
+        let nth = |op| (op == "answer").then(|| answers.fetch_add(1, Ordering::SeqCst));
+        // The refusal is lost on its way and found again; what follows does not get through at all.
+        nth(op)
+            .map(|nth| if nth == 0 { Fault::Late(Duration::from_secs(3)) } else { Fault::Before })
+    });
+    let outsider = world.client();
+    let resume = tokio::spawn({
+        let (client, id) = (outsider.clone(), started.id);
+        async move { client.command(id, command("resume", CommandAction::Resume)).await }
+    });
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let pause = tokio::spawn({
+        let (client, id) = (outsider.clone(), started.id);
+        async move { client.command(id, command("pause", CommandAction::Pause)).await }
+    });
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    access.heal();
+    let told = resume.await.unwrap();
+    pause.await.unwrap().unwrap();
+    let words = world.words(started.id).await;
+    let carried_out = words.iter().any(|line| line.contains("resume"));
+    assert_eq!(told.is_ok(), carried_out, "{told:?}, and the log: {words:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use tokio::task::JoinSet;
 
 use super::scene::{Draft, Driven, FUTURE, PAST, Scene, command, nobody, order};
-use crate::store::{Append, CommandAnswer, SubmitOutcome};
+use crate::store::{Append, CommandAnswer, Owner, SubmitOutcome};
 use crate::{Command, CommandAction, Refusal};
 
 pub(super) async fn a_command_is_stored_once_under_its_request_id(scene: Scene) {
@@ -51,7 +51,7 @@ pub(super) async fn a_command_for_an_unknown_saga_is_not_found(scene: Scene) {
     assert_eq!(scene.store.submit(unknown, &asked).await, Ok(SubmitOutcome::NotFound));
     assert_eq!(scene.other.commands(unknown).await, Ok(Vec::new()));
     let answer = CommandAnswer::Accepted;
-    assert_eq!(scene.store.answer(unknown, &asked.request_id, &answer).await, Ok(()));
+    assert_eq!(scene.store.answer(unknown, &asked.request_id, &answer, None).await, Ok(()));
 }
 
 pub(super) async fn a_command_makes_an_unowned_saga_due(scene: Scene) {
@@ -91,7 +91,7 @@ pub(super) async fn pending_commands_are_those_of_owned_sagas(scene: Scene) {
 
     scene
         .store
-        .answer(ours.id, &first.request_id, &CommandAnswer::Accepted)
+        .answer(ours.id, &first.request_id, &CommandAnswer::Accepted, None)
         .await
         .expect("answered");
     assert_eq!(scene.other.pending(worker, 10).await.expect("a read").len(), 1);
@@ -110,7 +110,7 @@ pub(super) async fn a_command_that_arrived_unseen_makes_a_released_saga_due(scen
     }
     scene
         .store
-        .answer(answered.id, &asked.request_id, &CommandAnswer::Accepted)
+        .answer(answered.id, &asked.request_id, &CommandAnswer::Accepted, None)
         .await
         .expect("answered");
 
@@ -132,13 +132,43 @@ pub(super) async fn a_command_is_answered_once(scene: Scene) {
     assert_eq!(scene.store.submit(id, &asked).await, Ok(SubmitOutcome::Queued));
     let refused = CommandAnswer::Refused(Refusal::NotPaused);
     for answer in [&refused, &CommandAnswer::Accepted] {
-        assert_eq!(scene.store.answer(id, &asked.request_id, answer).await, Ok(()));
+        assert_eq!(scene.store.answer(id, &asked.request_id, answer, None).await, Ok(()));
     }
     assert_eq!(scene.other.commands(id).await, Ok(Vec::new()));
     let outcome = SubmitOutcome::Answered(refused);
     assert_eq!(scene.other.submit(id, &asked).await, Ok(outcome), "the first answer stands");
     let other = command("request-1", "something else");
     assert_eq!(scene.other.submit(id, &other).await, Ok(SubmitOutcome::Conflict));
+}
+
+pub(super) async fn an_answer_of_one_who_no_longer_owns_the_saga_is_not_recorded(scene: Scene) {
+    let (before, after) = (scene.worker().await, scene.worker().await);
+    let mut saga = scene.owned(before).await;
+    let asked = command("request-1", "wait");
+    assert_eq!(scene.store.submit(saga.id, &asked).await, Ok(SubmitOutcome::Queued));
+    let owner = |worker, epoch| Some(Owner { worker, epoch });
+    let refused = CommandAnswer::Refused(Refusal::NotPaused);
+    let answer = async |by| scene.store.answer(saga.id, &asked.request_id, &refused, by).await;
+    for by in [owner(after, saga.epoch), owner(before, saga.epoch + 1), owner(nobody(), 0)] {
+        assert_eq!(answer(by).await, Ok(()));
+        assert_eq!(scene.other.commands(saga.id).await, Ok(vec![asked.clone()]), "{by:?}");
+    }
+    let late = owner(before, saga.epoch);
+    scene.expire(before).await;
+    let taken = scene.claim(after).await;
+    assert_eq!(answer(late).await, Ok(()));
+    assert_eq!(scene.other.commands(saga.id).await, Ok(vec![asked.clone()]), "it came too late");
+
+    let now = owner(after, scene.row(saga.id).await.epoch);
+    assert_eq!(answer(now).await, Ok(()));
+    assert_eq!(scene.other.commands(saga.id).await, Ok(Vec::new()));
+    let outcome = SubmitOutcome::Answered(refused.clone());
+    assert_eq!(scene.other.submit(saga.id, &asked).await, Ok(outcome));
+    // It is counted as answered, too: letting go does not make the saga due.
+    saga.taken(&taken);
+    let append = Append { release: true, ..saga.advance() };
+    assert_eq!(scene.store.append(append).await, Ok(()));
+    assert!(scene.claim(before).await.is_empty() && scene.claim(after).await.is_empty());
 }
 
 pub(super) async fn a_command_for_an_ended_saga_does_not_wake_it_and_is_everybodys_to_answer(
@@ -166,7 +196,7 @@ pub(super) async fn a_command_for_an_ended_saga_does_not_wake_it_and_is_everybod
     }
     let refused = CommandAnswer::Refused(Refusal::Ended { verdict: "completed".into() });
     for (command, left) in [(&late, &both[..1]), (&early, &[])] {
-        let answered = scene.other.answer(ended.id, &command.request_id, &refused).await;
+        let answered = scene.other.answer(ended.id, &command.request_id, &refused, None).await;
         assert_eq!(answered, Ok(()));
         assert_eq!(scene.store.pending(worker, 10).await, Ok(left.to_vec()));
         let outcome = SubmitOutcome::Answered(refused.clone());
@@ -198,7 +228,7 @@ pub(super) async fn a_command_racing_the_end_of_its_saga_is_everybodys_to_answer
     assert_eq!(pending, submitted, "each command is seen, whichever of the two came first");
     for (id, asked) in submitted {
         let answer = CommandAnswer::Accepted;
-        assert_eq!(scene.store.answer(id, &asked.request_id, &answer).await, Ok(()));
+        assert_eq!(scene.store.answer(id, &asked.request_id, &answer, None).await, Ok(()));
         assert_eq!(scene.row(id).await.owner, None);
     }
     assert_eq!(scene.other.pending(stranger, 1_000).await, Ok(Vec::new()));

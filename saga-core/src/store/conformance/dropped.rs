@@ -126,8 +126,8 @@ pub(super) async fn a_dropped_command_or_answer_is_there_whole_or_not_at_all(sce
         assert!(wake.is_some_and(|wake| wake < FUTURE), "the saga is due");
 
         let answer = CommandAnswer::Accepted;
-        drop_after(polls, scene.store.answer(id, &asked.request_id, &answer)).await;
-        assert_eq!(scene.store.answer(id, &asked.request_id, &answer).await, Ok(()));
+        drop_after(polls, scene.store.answer(id, &asked.request_id, &answer, None)).await;
+        assert_eq!(scene.store.answer(id, &asked.request_id, &answer, None).await, Ok(()));
         let outcome = scene.store.submit(id, &asked).await;
         assert_eq!(outcome, Ok(SubmitOutcome::Answered(answer)));
     }

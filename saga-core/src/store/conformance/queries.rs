@@ -139,7 +139,7 @@ pub(super) async fn what_waits_is_counted_with_its_age(scene: Scene) {
     assert_eq!(found.unanswered, 1);
     assert!(found.unanswered_since.is_some_and(|since| since <= found.at));
     let accepted = CommandAnswer::Accepted;
-    assert_eq!(scene.store.answer(asked_of, &asked.request_id, &accepted).await, Ok(()));
+    assert_eq!(scene.store.answer(asked_of, &asked.request_id, &accepted, None).await, Ok(()));
     let found = backlog().await;
     assert_eq!((found.unanswered, found.unanswered_for()), (0, Duration::ZERO));
 }

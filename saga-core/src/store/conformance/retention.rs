@@ -81,7 +81,7 @@ pub(super) async fn a_forgotten_saga_leaves_with_all_its_rows_and_takes_nothing_
             assert_eq!(scene.store.submit(id, asked).await, Ok(SubmitOutcome::Queued));
         }
         let answer = CommandAnswer::Accepted;
-        assert_eq!(scene.store.answer(id, &answered.request_id, &answer).await, Ok(()));
+        assert_eq!(scene.store.answer(id, &answered.request_id, &answer, None).await, Ok(()));
     }
     let before = pictures(&scene, &[young.id, live.id]).await;
     assert_eq!(forget(&scene, NO_TIME, ALL).await, 1);

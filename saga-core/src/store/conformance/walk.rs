@@ -160,8 +160,8 @@ impl Walk {
         let asked = command(&format!("request-{number}"), reason);
         if self.roll(3) == 0 {
             let (request, answer) = (&asked.request_id, &CommandAnswer::Accepted);
-            let ours = self.scene.store.answer(row.id, request, answer).await;
-            assert_eq!(ours, self.reference.answer(row.id, request, answer).await);
+            let ours = self.scene.store.answer(row.id, request, answer, None).await;
+            assert_eq!(ours, self.reference.answer(row.id, request, answer, None).await);
         } else {
             let ours = self.scene.store.submit(row.id, &asked).await;
             assert_eq!(ours, self.reference.submit(row.id, &asked).await);

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use saga_core::store::{
     Append, AppendError, Audit, AuditEntry, AuditOutcome, AuditQuery, Backlog, Claim,
     CommandAnswer, Cursor, Definitions, Feed, FeedEdge, FeedError, FeedPage, Inbox, Leases,
-    NewSaga, PublishError, Query, Register, Registers, SagaLog, SagaRow, StartOutcome, Store,
-    StoreError, SubmitOutcome, WorkerCard, WorkerRow,
+    NewSaga, Owner, PublishError, Query, Register, Registers, SagaLog, SagaRow, StartOutcome,
+    Store, StoreError, SubmitOutcome, WorkerCard, WorkerRow,
 };
 use saga_core::{
     AuditId, Command, DefinitionSpec, IdempotencyKey, LogRow, SagaId, Status, Timestamp, WorkerId,
@@ -294,10 +294,11 @@ impl Inbox for FaultyStore {
         id: SagaId,
         request_id: &IdempotencyKey,
         answer: &CommandAnswer,
+        by: Option<Owner>,
     ) -> Result<(), StoreError> {
         let (request_id, answer) = (request_id.clone(), answer.clone());
         let call =
-            |inner: Arc<dyn Store>| async move { inner.answer(id, &request_id, &answer).await };
+            |inner: Arc<dyn Store>| async move { inner.answer(id, &request_id, &answer, by).await };
         self.through("answer", call).await
     }
 }
