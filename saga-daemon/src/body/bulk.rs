@@ -51,6 +51,7 @@ pub struct BulkFilterBody {
     pub name: Option<String>,
     /// Only this version of it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = Int64, maximum = 4_294_967_295_i64)]
     pub version: Option<u32>,
     /// Only sagas that wait at this step, or are stuck there.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -22,6 +22,7 @@ pub struct DefinitionBody {
     /// Its name.
     pub name: String,
     /// Its version.
+    #[schema(format = Int64, maximum = 4_294_967_295_i64)]
     pub version: u32,
     /// Digest of its structure, in hexadecimal.
     pub digest: String,

@@ -19,6 +19,7 @@ pub struct SummaryBody {
     /// The name of its definition.
     pub name: String,
     /// The version of its definition.
+    #[schema(format = Int64, maximum = 4_294_967_295_i64)]
     pub version: u32,
     /// The key under which it was started.
     #[schema(value_type = Option<String>)]

@@ -70,3 +70,18 @@ fn the_page_names_every_path_and_loads_nothing() {
         assert!(!page.contains(loading), "{loading}");
     }
 }
+
+#[test]
+fn a_version_is_as_large_in_the_document_as_the_daemon_takes_it() {
+    let document = document(Keys::Asked);
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    let versions = schemas.iter().filter_map(|(name, schema)| {
+        let version = schema["properties"].get("version")?;
+        Some((name, version["maximum"].as_u64(), version["format"].as_str()))
+    });
+    let versions: Vec<_> = versions.collect();
+    assert!(versions.len() >= 5, "{versions:?}");
+    for (name, maximum, format) in versions {
+        assert_eq!((maximum, format), (Some(u32::MAX.into()), Some("int64")), "{name}");
+    }
+}
