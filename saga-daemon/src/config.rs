@@ -127,7 +127,8 @@ pub(crate) struct Faults(pub(crate) Vec<String>);
 impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lines: Vec<_> = self.0.iter().map(|fault| format!("  {fault}")).collect();
-        write!(f, "the configuration has {} fault(s):\n{}", self.0.len(), lines.join("\n"))
+        let plural = if self.0.len() == 1 { "" } else { "s" };
+        write!(f, "the configuration has {} fault{plural}:\n{}", self.0.len(), lines.join("\n"))
     }
 }
 
@@ -164,7 +165,12 @@ impl Values {
         for (setting, value) in flags {
             values.set(setting, value, Origin::Flag(format!("--{}", setting.flag())));
         }
-        if faults.0.is_empty() { Ok(values) } else { Err(faults) }
+        if faults.0.is_empty() {
+            return Ok(values);
+        }
+        // What is wrong with the settings that there are is told beside those that there are not.
+        faults.0.extend(values.read().err().unwrap_or_default().0);
+        Err(faults)
     }
 
     fn set(&mut self, setting: &'static Setting, value: String, origin: Origin) {

@@ -124,8 +124,12 @@ impl Named {
             return Ok(Self::Postgres(Box::new(PostgresOptions::from_url(url)?)));
         }
         let scheme = url.split_once(':').map_or(url, |(scheme, _)| scheme);
+        let without = match cfg!(feature = "postgres") {
+            true => "",
+            false => ", for which saga-store needs its feature `postgres`",
+        };
         Err(StoreError::Unusable(format!(
-            "the URL of the store begins with {scheme:?}: expected sqlite://path/to/saga.db, or postgres://user@host/database with the feature `postgres` of saga-store"
+            "the URL of the store begins with {scheme:?}: expected sqlite://path/to/saga.db, or postgres://user@host/database{without}"
         )))
     }
 }

@@ -23,6 +23,6 @@ pub(super) fn check(
             println!("{}", serde_json::to_string_pretty(&faults).map_err(Stop::failed)?);
             Ok(Code::Failed.into())
         }
-        Err(faults) => Err(Stop::failed(format!("{} fault(s)\n{faults}", faults.len()))),
+        Err(faults) => Err(Stop::failed(format!("the definitions are refused\n{faults}"))),
     }
 }

@@ -30,7 +30,8 @@ pub(super) fn saga(saga: &SagaBody, at: &str) -> String {
         // As the alert says it, and the heading in OPERATIONS.md.
         facts.push(("reason", code.clone()));
     }
-    facts.push(("log", format!("{} transitions", saga.seq)));
+    let plural = if saga.seq == 1 { "" } else { "s" };
+    facts.push(("log", format!("{} transition{plural}", saga.seq)));
     for (name, fact) in facts {
         let _ = writeln!(text, "  {name:<11} {}", terminal::line(&fact));
     }

@@ -67,6 +67,15 @@ fn an_unknown_name_is_a_fault_with_the_nearest_one() {
 }
 
 #[test]
+fn an_unknown_name_hides_no_faulty_value() {
+    let file = "listne = 'x'\nlisten = 'everywhere'\n[worker]\nlease_ttl = 'soon'";
+    let faults = gather(Some(file), &[("SAGA_FOO", "1")], &[]).unwrap_err().to_string();
+    for word in ["4 faults", "`listne`", "SAGA_FOO", "everywhere", "soon"] {
+        assert!(faults.contains(word), "{word}: {faults}");
+    }
+}
+
+#[test]
 fn no_password_is_ever_shown() {
     let url = "postgres://saga:hush@db.internal/saga?sslpassword=hush2&application_name=x";
     let values = gather(None, &[("SAGA_STORE", url)], &[]).unwrap();

@@ -419,7 +419,7 @@ fn faults_have_the_exit_codes_that_the_help_lists() {
     let faulty = run(&["serve", "--listen", "everywhere", "--worker-lease-ttl", "10"]);
     assert_eq!(faulty.status.code(), Some(78));
     let said = stderr(&faulty);
-    assert!(said.contains("2 fault(s)") && said.contains("--worker-lease-ttl"), "{said}");
+    assert!(said.contains("2 faults:") && said.contains("--worker-lease-ttl"), "{said}");
     let exposed = run(&["serve", "--listen", "0.0.0.0:0"]);
     assert_eq!(exposed.status.code(), Some(78));
     assert!(stderr(&exposed).contains("--insecure"), "{}", stderr(&exposed));

@@ -331,5 +331,5 @@ fn a_database_elsewhere_that_need_not_prove_who_it_is_is_warned_of() {
     let warned = serve("postgres://saga@db.invalid/saga");
     assert!(warned.contains("WARN") && warned.contains("sslmode=verify-full"), "{warned}");
     let proven = serve("postgres://saga@db.invalid/saga?sslmode=verify-full");
-    assert!(!proven.contains("WARN"), "{proven}");
+    assert!(!proven.contains("sslmode"), "{proven}");
 }

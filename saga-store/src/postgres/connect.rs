@@ -199,6 +199,14 @@ impl Connector {
         self.on_commit.as_ref()
     }
 
+    /// Where the server is, for people.
+    pub(super) fn server(&self) -> String {
+        match self.options.get_socket() {
+            Some(socket) => socket.display().to_string(),
+            None => format!("{}:{}", self.options.get_host(), self.options.get_port()),
+        }
+    }
+
     /// The options of the driver, for its own listener.
     pub(super) fn options(&self) -> PgConnectOptions {
         self.options.clone()

@@ -27,7 +27,7 @@ const OPEN_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Checks the server, runs the migrations that are missing if that is allowed, and tells the number of
 /// buckets.
 pub(super) async fn prepare(connector: &Connector, upgrade: Upgrade) -> Result<u16, StoreError> {
-    let since = Instant::now();
+    let (since, mut is_told) = (Instant::now(), false);
     loop {
         let error = match try_prepare(connector, upgrade).await {
             Ok(prepared) => return prepared,
@@ -37,7 +37,11 @@ pub(super) async fn prepare(connector: &Connector, upgrade: Upgrade) -> Result<u
         let hopeless = matches!(remedy(cause), Remedy::Never | Remedy::Corrupt)
             || matches!(error, Error::Migrate(_));
         if hopeless && !is_race(cause) || since.elapsed() > OPEN_WAIT_MAX {
-            return Err(explain(&error));
+            return Err(explain(&error, connector));
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            let server = connector.server();
+            tracing::warn!(server, error = %cause, "the database does not answer yet, trying again");
         }
         sleep(Duration::from_millis(100)).await;
     }
@@ -110,7 +114,7 @@ pub(super) async fn pending_at(connector: &Connector) -> Result<Vec<PendingMigra
         drop(db.close().await);
         Ok(pending)
     };
-    lacking.await.map_err(|error: Error| explain(&error))
+    lacking.await.map_err(|error: Error| explain(&error, connector))
 }
 
 /// Runs what is missing, all in one transaction. Of several processes that meet a new database
@@ -164,7 +168,7 @@ fn cause(error: &Error) -> &Error {
     error
 }
 
-fn explain(error: &Error) -> StoreError {
+fn explain(error: &Error, connector: &Connector) -> StoreError {
     if let Error::Migrate(migrate) = error {
         match &**migrate {
             MigrateError::VersionMissing(version) => {
@@ -180,5 +184,5 @@ fn explain(error: &Error) -> StoreError {
             _ => {}
         }
     }
-    classify("opening the database", cause(error))
+    classify(format_args!("opening the database at {}", connector.server()), cause(error))
 }

@@ -1,5 +1,6 @@
 //! Opening a database file: what is checked, and what is said when it cannot be used.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -268,14 +269,20 @@ fn wait_for_lock(looks: i32) -> bool {
 fn check_path(path: &Path, create: bool) -> Result<(), StoreError> {
     let shown = path.display();
     let folder = path.parent().unwrap_or(Path::new("/"));
-    let why = if path.is_dir() {
-        format!("{shown} is a folder: name a file in it, such as saga.db")
-    } else if !folder.is_dir() {
-        format!("there is no folder {} to keep {shown} in: create it first", folder.display())
-    } else if !create && !path.exists() {
-        format!("there is no database {shown}, and creating it was ruled out by mode=rw")
-    } else {
-        return Ok(());
+    let home = folder.display();
+    let why = match std::fs::metadata(folder) {
+        _ if path.is_dir() => format!("{shown} is a folder: name a file in it, such as saga.db"),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            format!("there is no folder {home} to keep {shown} in: create it first")
+        }
+        Err(error) => format!(
+            "the folder {home} cannot be used to keep {shown} in ({error}): it has to be a folder that this user may read and write"
+        ),
+        Ok(home) if !home.is_dir() => format!("{} is no folder", folder.display()),
+        Ok(_) if !create && !path.exists() => {
+            format!("there is no database {shown}, and creating it was ruled out by mode=rw")
+        }
+        Ok(_) => return Ok(()),
     };
     Err(StoreError::Unusable(why))
 }

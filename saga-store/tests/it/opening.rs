@@ -40,6 +40,15 @@ async fn a_missing_folder_is_named() {
 }
 
 #[tokio::test]
+async fn a_folder_that_cannot_be_looked_at_is_told_from_one_that_is_missing() {
+    let folder = TempDir::new().expect("a temporary folder");
+    std::fs::write(folder.path().join("file"), "no folder").expect("a file is written");
+    let why = refusal(folder.path().join("file/below/saga.db")).await;
+    assert_says(&why, &["file/below cannot be used", "a folder that this user may read and write"]);
+    assert_says(&refusal(folder.path().join("file/saga.db")).await, &["file is no folder"]);
+}
+
+#[tokio::test]
 async fn a_folder_is_no_database() {
     let folder = TempDir::new().expect("a temporary folder");
     assert_says(&refusal(folder.path()).await, &["is a folder", "name a file in it"]);
