@@ -1,6 +1,7 @@
 //! The router, made from one table: what is not in it cannot be reached, and nothing can stand in
 //! it without saying who may use it.
 
+mod methods;
 mod parts;
 pub(crate) mod table;
 
@@ -272,7 +273,7 @@ async fn wrong_method(request: Request) -> Response {
     let detail = format!("{method} is not known at {shown:?}: /docs lists what is");
     let mut response = Problem::new(Kind::WrongMethod, detail).into_response();
     debug_assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
-    if let Some(allowed) = table::allowed(&path) {
+    if let Some(allowed) = methods::allowed(&path) {
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     }
     response
