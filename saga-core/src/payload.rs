@@ -57,6 +57,31 @@ impl Payload {
         self.0.get()
     }
 
+    /// How deep brackets are nested in a text of JSON, outside of its strings; 0 where there are none.
+    /// Whoever reads it, in whatever language, has to be able to.
+    ///
+    /// ```
+    /// # use saga_core::Payload;
+    /// assert_eq!(Payload::depth_of(r#"{"skus": ["[[["]}"#), 2);
+    /// ```
+    pub fn depth_of(json: &str) -> usize {
+        let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
+        for byte in json.bytes() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if quoted => escaped = true,
+                b'"' => quoted = !quoted,
+                b'[' | b'{' if !quoted => {
+                    depth += 1;
+                    deepest = deepest.max(depth);
+                }
+                b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        deepest
+    }
+
     /// Checks the size.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::{HeaderMap, Method, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use saga_core::SagaId;
+use saga_core::{Payload, SagaId};
 use tokio::time::timeout;
 
 use crate::access::Principal;
@@ -258,7 +258,7 @@ fn read_body(bytes: &[u8]) -> Result<String, Problem> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         bad(format!("the body is not UTF-8 text from byte {} on", error.valid_up_to()))
     })?;
-    if depth(text) > DEPTH_MAX {
+    if Payload::depth_of(text) > DEPTH_MAX {
         return Err(bad(format!(
             "the body is nested more than {DEPTH_MAX} deep: send flatter JSON"
         )));
@@ -268,25 +268,6 @@ fn read_body(bytes: &[u8]) -> Result<String, Problem> {
             .map_err(|error| bad(format!("the body is not JSON: {error}")))?;
     }
     Ok(text.trim().to_owned())
-}
-
-/// How deep brackets are nested outside of strings.
-fn depth(text: &str) -> usize {
-    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'[' | b'{' if !quoted => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }
 
 #[cfg(test)]
@@ -316,7 +297,7 @@ mod tests {
 
     #[test]
     fn brackets_count_only_outside_of_strings() {
-        assert_eq!(depth(r#"{"a": ["[[[{", "\"[["]}"#), 2);
+        assert_eq!(Payload::depth_of(r#"{"a": ["[[[{", "\"[["]}"#), 2);
         let deep = "[".repeat(65) + &"]".repeat(65);
         assert!(read_body(deep.as_bytes()).is_err());
         assert!(read_body(b"{\"a\": }").is_err() && read_body(b"\xff").is_err());

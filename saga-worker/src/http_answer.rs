@@ -39,10 +39,10 @@ impl Answers {
     /// What an answer means; see the table in [`saga_participant`].
     pub(crate) async fn read(
         &self,
-        response: Response,
+        mut response: Response,
         secrets: &[String],
     ) -> Result<Payload, Failure> {
-        let (status, headers) = (response.status(), response.headers().clone());
+        let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
         let body = masked(self.body(response).await?, secrets);
         match status {
             status if status.is_success() => output(&body),
@@ -112,31 +112,12 @@ fn output(body: &[u8]) -> Result<Payload, Failure> {
         |why: String| Failure::transient(format!("processed, but its output is not JSON: {why}"));
     let raw: &RawValue =
         serde_json::from_slice(body).map_err(|error| unreadable(error.to_string()))?;
-    if depth(raw.get()) > ANSWER_DEPTH_MAX {
+    if Payload::depth_of(raw.get()) > ANSWER_DEPTH_MAX {
         let message =
             format!("processed, but its output is nested more than {ANSWER_DEPTH_MAX} deep");
         return Err(Failure::transient(message));
     }
     Payload::encode(raw).map_err(|error| unreadable(error.to_string()))
-}
-
-/// How deep brackets are nested in JSON, outside of its strings.
-fn depth(json: &str) -> usize {
-    let (mut depth, mut deepest, mut quoted, mut escaped) = (0_usize, 0, false, false);
-    for byte in json.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'[' | b'{' if !quoted => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b']' | b'}' if !quoted => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }
 
 fn rejection(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {

@@ -1,7 +1,7 @@
 //! A collector of OpenTelemetry, and participants that remember which span they were told of.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
@@ -20,12 +20,44 @@ use tokio::sync::Notify;
 /// Longest time that telemetry may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What is told bit by bit, and can be waited for.
+#[derive(Default)]
+struct Told<T> {
+    so_far: Mutex<T>,
+    more: Condvar,
+}
+
+impl<T> Told<T> {
+    fn tell(&self, more: impl FnOnce(&mut T)) {
+        more(&mut self.so_far());
+        self.more.notify_all();
+    }
+
+    fn so_far(&self) -> MutexGuard<'_, T> {
+        self.so_far.lock().unwrap()
+    }
+
+    /// Waits until there is enough of it, and otherwise fails with what there is.
+    fn until<R>(&self, enough: impl Fn(&T) -> Option<R>, otherwise: impl Fn(&T) -> String) -> R {
+        let deadline = Instant::now() + PATIENCE;
+        let mut so_far = self.so_far();
+        loop {
+            if let Some(found) = enough(&so_far) {
+                return found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "{}", otherwise(&so_far));
+            so_far = self.more.wait_timeout(so_far, left).unwrap().0;
+        }
+    }
+}
+
 /// What has arrived so far.
 #[derive(Clone, Default)]
 pub(crate) struct Collector {
     pub(crate) url: String,
-    spans: Arc<Mutex<Vec<Span>>>,
-    metrics: Arc<Mutex<BTreeMap<String, Vec<f64>>>>,
+    spans: Arc<Told<Vec<Span>>>,
+    metrics: Arc<Told<BTreeMap<String, Vec<f64>>>>,
     /// Attributes of the sources, and headers that came with them.
     pub(crate) sources: Arc<Mutex<Vec<(String, String)>>>,
 }
@@ -43,35 +75,25 @@ impl Collector {
     /// The spans there are once `enough` of them are, each id once: what a killed worker had sent
     /// already comes again from the one that goes on.
     pub(crate) fn spans_once(&self, enough: impl Fn(&[Span]) -> bool) -> Vec<Span> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let mut spans = self.spans.lock().unwrap().clone();
-            let mut seen = Vec::new();
-            spans.retain(|span| {
-                let new = !seen.contains(&span.span_id);
-                seen.push(span.span_id.clone());
-                new
-            });
-            if enough(&spans) {
-                return spans;
-            }
+        let once = |spans: &[Span]| {
+            let mut seen = BTreeSet::new();
+            let new = |span: &&Span| seen.insert(span.span_id.clone());
+            spans.iter().filter(new).cloned().collect::<Vec<_>>()
+        };
+        let names = |spans: &Vec<Span>| {
             let names: Vec<_> = spans.iter().map(|span| &span.name).collect();
-            assert!(Instant::now() < deadline, "not enough yet: {names:?}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            format!("not enough yet: {names:?}")
+        };
+        self.spans.until(|spans| Some(once(spans)).filter(|spans| enough(spans)), names)
     }
 
     /// Waits until a metric of this name has arrived with a value above zero.
     pub(crate) fn until_metric(&self, name: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let metrics = self.metrics.lock().unwrap().clone();
-            if metrics.get(name).is_some_and(|values| values.iter().any(|value| *value > 0.0)) {
-                return;
-            }
-            assert!(Instant::now() < deadline, "no {name} among {:?}", metrics.keys());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let positive = |values: &Vec<f64>| values.iter().any(|value| *value > 0.0);
+        self.metrics.until(
+            |metrics| metrics.get(name).is_some_and(positive).then_some(()),
+            |metrics| format!("no {name} among {:?}", metrics.keys()),
+        );
     }
 }
 
@@ -91,7 +113,7 @@ async fn take_traces(
         let attributes = resource.resource.map(|resource| resource.attributes).unwrap_or_default();
         sources.extend(attributes.iter().map(|one| (one.key.clone(), as_text(one))));
         let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
-        collector.spans.lock().unwrap().extend(spans);
+        collector.spans.tell(|so_far| so_far.extend(spans));
     }
     StatusCode::OK
 }
@@ -108,7 +130,6 @@ async fn take_metrics(State(collector): State<Collector>, body: Bytes) -> Status
         None => 0.0,
     };
     let scopes = request.resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
-    let mut metrics = collector.metrics.lock().unwrap();
     for metric in scopes.flat_map(|scope| scope.metrics) {
         let values = match metric.data {
             Some(Data::Gauge(gauge)) => {
@@ -122,7 +143,7 @@ async fn take_metrics(State(collector): State<Collector>, body: Bytes) -> Status
             }
             _ => Vec::new(),
         };
-        metrics.insert(metric.name, values);
+        collector.metrics.tell(|metrics| drop(metrics.insert(metric.name, values)));
     }
     StatusCode::OK
 }
@@ -147,7 +168,7 @@ pub(crate) fn attribute(span: &Span, key: &str) -> String {
 #[derive(Clone, Default)]
 pub(crate) struct Participants {
     pub(crate) url: String,
-    calls: Arc<Mutex<Vec<(String, String)>>>,
+    calls: Arc<Told<Vec<(String, String)>>>,
     gate: Arc<Notify>,
 }
 
@@ -161,17 +182,16 @@ impl Participants {
 
     /// The trace contexts that came with the calls of this name.
     pub(crate) fn told(&self, call: &str) -> Vec<String> {
-        let calls = self.calls.lock().unwrap();
+        let calls = self.calls.so_far();
         calls.iter().filter(|(name, _)| name == call).map(|(_, told)| told.clone()).collect()
     }
 
     /// Waits for the first call of this name.
     pub(crate) fn until_called(&self, call: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.told(call).is_empty() {
-            assert!(Instant::now() < deadline, "{call} was never called");
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.calls.until(
+            |calls| calls.iter().any(|(name, _)| name == call).then_some(()),
+            |_| format!("{call} was never called"),
+        );
     }
 }
 
@@ -182,7 +202,7 @@ async fn take_call(
 ) -> (StatusCode, Json<serde_json::Value>) {
     let told = headers["traceparent"].to_str().unwrap().to_owned();
     let first = participants.told(&call).is_empty();
-    participants.calls.lock().unwrap().push((call.clone(), told));
+    participants.calls.tell(|calls| calls.push((call.clone(), told)));
     match call.as_str() {
         "held" if first => {
             participants.gate.notified().await;
