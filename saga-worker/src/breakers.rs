@@ -28,6 +28,8 @@ pub struct BreakerView {
     pub op: Op,
     /// Its state.
     pub state: BreakerState,
+    /// Until when no call passes, while it is open.
+    pub open_until: Option<Timestamp>,
 }
 
 /// The right to make one call. If it is dropped without [`Pass::settle`], whatever became of its
@@ -63,6 +65,7 @@ impl Breakers {
             participant: participant.clone(),
             op: *op,
             state: breaker.state(now),
+            open_until: breaker.open_until(now),
         };
         breakers.iter_mut().map(view).collect()
     }

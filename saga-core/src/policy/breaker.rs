@@ -239,6 +239,15 @@ impl Breaker {
         }
     }
 
+    /// Until when no call passes, while it is open.
+    pub fn open_until(&mut self, now: Timestamp) -> Option<Timestamp> {
+        self.turn_with_time(now);
+        match self.state {
+            State::Open { until } => Some(until),
+            State::Closed | State::HalfOpen { .. } | State::Releasing { .. } => None,
+        }
+    }
+
     fn open(&mut self, now: Timestamp) {
         let until = now.after(Duration::from_millis(self.policy.open_ms));
         self.change(State::Open { until });

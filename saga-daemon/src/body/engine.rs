@@ -107,12 +107,16 @@ pub struct BreakerBody {
     /// `closed`, `open`, `half_open` or `releasing`.
     #[schema(value_type = String)]
     pub state: Value,
+    /// Until when no call passes, while it is open.
+    #[schema(value_type = Option<i64>)]
+    pub open_until: Option<Timestamp>,
 }
 
 impl From<BreakerView> for BreakerBody {
     fn from(view: BreakerView) -> Self {
         let state = serde_json::to_value(view.state).unwrap_or_default();
-        Self { participant: view.participant, op: view.op.to_string(), state }
+        let BreakerView { participant, op, open_until, .. } = view;
+        Self { participant, op: op.to_string(), state, open_until }
     }
 }
 

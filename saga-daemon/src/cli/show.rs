@@ -94,10 +94,14 @@ pub(super) fn workers(workers: &WorkersBody) -> String {
 }
 
 pub(super) fn breakers(breakers: &BreakersBody) -> String {
-    let rows = breakers
-        .breakers
-        .iter()
-        .map(|breaker| vec![breaker.participant.clone(), breaker.op.clone(), word(&breaker.state)]);
+    let rows = breakers.breakers.iter().map(|breaker| {
+        let state = word(&breaker.state);
+        let state = match breaker.open_until {
+            Some(until) => format!("{state} until {until}"),
+            None => state,
+        };
+        vec![breaker.participant.clone(), breaker.op.clone(), state]
+    });
     table(&["PARTICIPANT", "CALLS", "BREAKER"], rows)
 }
 

@@ -167,6 +167,7 @@ async fn definitions_workers_and_breakers_are_listed() {
     let breakers = world.api.get("/v1/breakers").await;
     let states = breakers.body["breakers"].as_array().unwrap();
     assert!(!states.is_empty() && states.iter().all(|breaker| breaker["state"] == "closed"));
+    assert!(states.iter().all(|breaker| breaker["open_until"].is_null()));
 }
 
 #[tokio::test]

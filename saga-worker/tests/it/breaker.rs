@@ -62,7 +62,9 @@ async fn while_the_breaker_is_open_sagas_wait_for_that_reason_and_spend_no_attem
     let view = world.view(second.id).await;
     assert_eq!(view.steps[1].attempts, 0);
     let wait = view.wait.unwrap();
-    assert!(matches!(&wait.reason, WaitReason::BreakerOpen { step, .. } if step == "pay"));
+    let WaitReason::BreakerOpen { step, until, .. } = &wait.reason else { panic!("{wait:?}") };
+    let listed = worker.breakers().into_iter().find(|breaker| breaker.open_until.is_some());
+    assert_eq!((step.as_str(), Some(*until)), ("pay", listed.and_then(|open| open.open_until)));
     assert!(wait.text.starts_with("breaker of pay is open"), "{}", wait.text);
     world.desk.always("pay", ACTION, Behave::Answer);
     assert_eq!(verdict(&first).await, Verdict::Completed);
