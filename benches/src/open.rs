@@ -21,16 +21,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use saga_examples::switches::Mix;
 
 use crate::database::Database;
 use crate::load::StoreKind;
 use crate::machine::Machine;
-use crate::report::{FORMAT, Report};
+use crate::report::{FORMAT, Report, with_extension};
 use audit::Verdicts;
 use drive::{Clock, drive};
 pub(crate) use options::Options;
 use order::REJECTING;
 use recorder::Recorder;
+use sampler::Freeze;
 use schedule::Schedule;
 use target::engine::Engine;
 use target::http::Starter;
@@ -42,7 +44,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     println!("{}", report.summary());
     if let Some(path) = &options.report {
         report.write(path)?;
-        println!("report: {}", path.with_extension("html").display());
+        println!("report: {}", with_extension(path, "html").display());
     }
     if options.json {
         println!("{}", serde_json::to_string(&report)?);
@@ -54,6 +56,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 /// One run on a database of its own, from the set-up to the audit.
 pub(crate) fn measure(options: &Options, title: &str) -> anyhow::Result<Report> {
     options.check()?;
+    for warning in options.warnings() {
+        eprintln!("warning: {warning}");
+    }
     let machine = Machine::look()?;
     let database = match (options.target, options.store) {
         (Kind::Engine, store) => Database::fresh(store)?,
@@ -76,7 +81,9 @@ async fn load(
     let troubles = options.troubles()?;
     let target = start(options, database).await?;
     target.set(|name| troubles.switches(name, REJECTING, 0.0)).await?;
-    let recorder = Arc::new(Recorder::new(options.warm_up, schedule.length(), troubles.span()));
+    let frozen = options.freeze.map(Freeze::span);
+    let windows = troubles.spans().chain(frozen);
+    let recorder = Arc::new(Recorder::new(options.warm_up, schedule.length(), windows));
     let verdicts = Arc::new(Verdicts::new(schedule.arrivals()));
     let clock = Clock::new();
     let lanes = drive::Lanes { number: options.in_flight_max, drain: options.drain };
@@ -100,7 +107,12 @@ async fn load(
     let breakers = watch.finish().await?;
     let audit = audit::audit(&target, &verdicts).await?;
     target.stop().await;
-    let recorded = recorder.finish();
+    let mut recorded = recorder.finish();
+    if troubles.mix != Mix::default() {
+        // What goes wrong all the time leaves no phase healthy.
+        let healthy = recorded.phases.iter_mut().filter(|phase| phase.name == "healthy");
+        healthy.for_each(|phase| "mix only".clone_into(&mut phase.name));
+    }
     let seconds = (schedule.length().saturating_sub(options.warm_up)).as_secs_f64();
     Ok(Report {
         format: FORMAT,
@@ -116,6 +128,7 @@ async fn load(
         phases: recorded.phases,
         seconds: recorded.seconds,
         troubles: troubles.windows,
+        frozen,
         breakers,
         reasons: recorded.reasons,
         audit,

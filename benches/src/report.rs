@@ -6,7 +6,7 @@ pub(crate) mod page;
 pub(crate) mod svg;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -39,6 +39,9 @@ pub(crate) struct Report {
     pub(crate) phases: Vec<Phase>,
     pub(crate) seconds: Vec<Second>,
     pub(crate) troubles: Vec<Trouble>,
+    /// From when to when the daemon stood still, in seconds.
+    #[serde(default)]
+    pub(crate) frozen: Option<(f64, f64)>,
     pub(crate) breakers: Vec<BreakerSample>,
     /// The first reasons of those that did not end well.
     pub(crate) reasons: Vec<String>,
@@ -63,8 +66,8 @@ impl Report {
 
     /// Writes `PATH.json` and `PATH.html`.
     pub(crate) fn write(&self, path: &Path) -> anyhow::Result<()> {
-        write(&path.with_extension("json"), &serde_json::to_string_pretty(self)?)?;
-        write(&path.with_extension("html"), &html::render(self))
+        write(&with_extension(path, "json"), &serde_json::to_string_pretty(self)?)?;
+        write(&with_extension(path, "html"), &html::render(self))
     }
 
     pub(crate) fn phase(&self, name: &str) -> Option<&Phase> {
@@ -113,6 +116,14 @@ impl Report {
     }
 }
 
+/// The path with `.json` or the like after it: `out/v1.2` has no extension that may be replaced.
+pub(crate) fn with_extension(path: &Path, extension: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(".");
+    path.push(extension);
+    path.into()
+}
+
 /// Writes a file of a report, and says where it is when it cannot.
 pub(crate) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
     if let Some(folder) = path.parent() {
@@ -120,4 +131,16 @@ pub(crate) fn write(path: &Path, text: &str) -> anyhow::Result<()> {
             .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
     }
     fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dot_in_the_name_of_a_report_is_no_extension() {
+        let of = |path: &str| with_extension(Path::new(path), "json");
+        assert_eq!(of("out/v1.2-a"), Path::new("out/v1.2-a.json"));
+        assert_eq!(of("out/scale"), Path::new("out/scale.json"));
+    }
 }

@@ -7,7 +7,7 @@ use anyhow::ensure;
 use clap::Args;
 use saga_examples::switches::Mix;
 
-use super::order::participants;
+use super::order::{PLACE_ORDER, participants};
 use super::policies::Policies;
 use super::sampler::Freeze;
 use super::schedule::{Ramp, Spacing, duration, rate};
@@ -139,6 +139,25 @@ impl Options {
         self.troubles()?.check(&participants())
     }
 
+    /// What a run can do and its reader may not mean.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let (warm_up, length) = (self.warm_up.as_secs_f64(), self.ramp().over.as_secs_f64());
+        let windows = self.outage.iter().chain(&self.slow).chain(&self.trouble);
+        let warning = |window: &Trouble| {
+            let (words, until) = (window.words(), window.until_s);
+            match until {
+                until if until > length => Some(format!(
+                    "`{words}` lasts until {until} s, beyond the last arrival at {length} s"
+                )),
+                until if until <= warm_up => Some(format!(
+                    "`{words}` is over at {until} s, within the warm-up, which counts for nothing"
+                )),
+                _ => None,
+            }
+        };
+        windows.filter_map(warning).collect()
+    }
+
     /// The rate over the whole run, warm-up included.
     pub(crate) fn ramp(&self) -> Ramp {
         let over = self.warm_up + self.seconds;
@@ -165,7 +184,8 @@ impl Options {
     /// The settings that a report tells.
     pub(crate) fn told(&self) -> Vec<(String, String)> {
         let Ramp { from, to, over } = self.ramp();
-        let Policies { timeout, attempts, delay, backoff, breaker, breaker_open } = self.policies;
+        let Policies { timeout, attempts, attempts_persistent, delay, backoff, .. } = self.policies;
+        let Policies { breaker, breaker_open, breaker_share, .. } = self.policies;
         let mix = self.mix;
         let percent = |thousandths: u32| f64::from(thousandths) / 10.0;
         let pairs = [
@@ -191,13 +211,31 @@ impl Options {
             (
                 "policies",
                 format!(
-                    "timeout {timeout:?}, {attempts} attempts, delay {delay:?} {backoff:?}, \
-                     breaker {breaker:?} (open {breaker_open:?})"
+                    "timeout {timeout:?}, {attempts} attempts, {attempts_persistent} of what has to \
+                     succeed, delay {delay:?} {backoff:?}, breaker {breaker:?} (open \
+                     {breaker_open:?}, from {breaker_share} % failures)"
                 ),
             ),
+            ("warm-up", format!("{:?}", self.warm_up)),
+            ("drain", format!("{:?}", self.drain)),
+            ("outage", windows(&self.outage)),
+            ("slow", windows(&self.slow)),
+            ("trouble", format!("{}, slow by {:?}", windows(&self.trouble), self.slow_by)),
+            ("definition", self.definition.clone().unwrap_or_else(|| PLACE_ORDER.to_owned())),
+            ("input", self.input.clone().unwrap_or_else(|| "the orders of the bench".to_owned())),
             ("freeze", self.freeze.map_or_else(|| "none".to_owned(), |freeze| freeze.to_string())),
         ];
         pairs.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+}
+
+fn windows(of: &[Trouble]) -> String {
+    let told = of.iter().map(|window| {
+        format!("{} from {} s to {} s", window.words(), window.from_s, window.until_s)
+    });
+    match of {
+        [] => "none".to_owned(),
+        _ => told.collect::<Vec<_>>().join("; "),
     }
 }
 
@@ -223,6 +261,31 @@ mod tests {
         let troubles = options(line).troubles().unwrap();
         let slow_ms = |name| troubles.switches(name, "payments", 1.5).slow_ms;
         assert_eq!((slow_ms("points"), slow_ms("payments")), (1_500, 800));
+    }
+
+    #[test]
+    fn runs_that_differ_in_what_goes_wrong_or_what_counts_tell_different_settings() {
+        let plain = options("--rate 10").told();
+        for (line, name) in [
+            ("--rate 10 --outage points:3s-4s", "outage"),
+            ("--rate 10 --slow points:1s:3s-4s", "slow"),
+            ("--rate 10 --trouble points:error=5%:3s-4s", "trouble"),
+            ("--rate 10 --warm-up 1s", "warm-up"),
+            ("--rate 10 --drain 1s", "drain"),
+        ] {
+            let other = options(line).told();
+            let differ = plain.iter().zip(&other).filter(|(a, b)| a != b);
+            let names: Vec<_> = differ.map(|(a, _)| a.0.as_str()).collect();
+            assert!(names.contains(&name), "{line}: {names:?}");
+        }
+    }
+
+    #[test]
+    fn a_window_beyond_the_run_or_within_the_warm_up_is_warned_of() {
+        let warned = |line| options(line).warnings().join("; ");
+        assert_eq!(warned("--outage points:3s-22s"), "");
+        assert!(warned("--outage points:20s-30s").contains("beyond the last arrival at 22 s"));
+        assert!(warned("--slow points:1s:0s-1s").contains("within the warm-up"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::schedule::duration;
 pub(crate) enum Backoff {
     /// Twice as long each time, with full jitter, up to 5 s
     Exponential,
-    /// The same bound each time, with full jitter
+    /// Between nothing and the same bound each time (full jitter, as the engine always has it)
     Fixed,
 }
 
@@ -24,7 +24,8 @@ pub(crate) enum Backoff {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Breaker {
-    /// 15 failures and half of at least 20 calls in 60 s open it for `--breaker-open`
+    /// 15 failures, if they are `--breaker-share` of at least 20 calls in 60 s, open it for
+    /// `--breaker-open`
     On,
     /// It never opens
     Off,
@@ -37,9 +38,13 @@ pub(crate) struct Policies {
     #[arg(long, default_value = "1s", value_parser = duration, value_name = "DURATION")]
     pub(crate) timeout: Duration,
 
-    /// Attempts of a compensatable action, the first included; all else is tried 20 times
+    /// Attempts of a compensatable action, the first included
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100), value_name = "N")]
     pub(crate) attempts: u32,
+
+    /// Attempts of all else: compensations, pivots, retriable steps; after that a saga is stuck
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000), value_name = "N")]
+    pub(crate) attempts_persistent: u32,
 
     /// Bound of the first delay between two attempts
     #[arg(long, default_value = "200ms", value_parser = duration, value_name = "DURATION")]
@@ -56,12 +61,14 @@ pub(crate) struct Policies {
     /// How long an open breaker waits before it probes
     #[arg(long, default_value = "2s", value_parser = duration, value_name = "DURATION")]
     pub(crate) breaker_open: Duration,
+
+    /// Least share of failures among the calls of the last 60 s that opens it, in percent
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(0..=100), value_name = "PERCENT")]
+    pub(crate) breaker_share: u32,
 }
 
 /// Longest delay between two attempts.
 const DELAY_MAX: Duration = Duration::from_secs(5);
-/// Attempts of what has to succeed in the end.
-const PERSISTENT: u32 = 20;
 
 impl Policies {
     fn retry(&self, attempts: u32) -> RetryPolicy {
@@ -75,6 +82,7 @@ impl Policies {
     fn breaker(&self) -> BreakerPolicy {
         let policy = BreakerPolicy {
             open_ms: u64::try_from(self.breaker_open.as_millis()).unwrap_or(u64::MAX),
+            failure_percent_min: self.breaker_share,
             ..BreakerPolicy::default()
         };
         match self.breaker {
@@ -86,7 +94,7 @@ impl Policies {
     fn retry_of(&self, step: &OrderStep) -> RetryPolicy {
         match step.kind {
             StepKind::Compensatable => self.retry(self.attempts),
-            StepKind::Pivot | StepKind::Retriable => self.retry(PERSISTENT),
+            StepKind::Pivot | StepKind::Retriable => self.retry(self.attempts_persistent),
         }
     }
 
@@ -101,7 +109,7 @@ impl Policies {
                 .timeout(self.timeout)
                 .compensation_timeout(self.timeout)
                 .retry(self.retry_of(order))
-                .compensation_retry(self.retry(PERSISTENT))
+                .compensation_retry(self.retry(self.attempts_persistent))
                 .breaker(self.breaker())
         });
         Ok(Definition::new(PLACE_ORDER, steps)?)
@@ -114,9 +122,10 @@ impl Policies {
         let mut yaml = format!(
             "name: {PLACE_ORDER}\nversion: 1\nallow_hosts: [127.0.0.1]\ndefaults:\n  timeout: {timeout}ms\n  \
              compensation_timeout: {timeout}ms\n  compensation_retry: {}\n  breaker: {{ failures_to_open: {}, \
-             open: {open}ms }}\nparticipants:\n",
-            retry(self.retry(PERSISTENT)),
+             failure_percent_min: {}, open: {open}ms }}\nparticipants:\n",
+            retry(self.retry(self.attempts_persistent)),
             breaker.failures_to_open,
+            breaker.failure_percent_min,
         );
         for OrderStep { participant, .. } in STEPS {
             let _ = writeln!(yaml, "  {participant}: {}", url(participant));

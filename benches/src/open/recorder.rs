@@ -127,7 +127,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct OpenPhase {
-    name: &'static str,
+    name: String,
     from: f64,
     until: f64,
     ends: Ends,
@@ -152,28 +152,25 @@ pub(crate) struct Recorded {
 }
 
 impl Recorder {
-    /// `trouble`: from when to when something goes wrong, in seconds. What arrives in the warm-up
-    /// shows in the seconds and counts for nothing else.
-    pub(crate) fn new(warm_up: Duration, length: Duration, trouble: Option<(f64, f64)>) -> Self {
+    /// `troubles`: from when to when something goes wrong, in seconds; each is a phase, and so is
+    /// the calm between. What arrives in the warm-up shows in the seconds and counts for nothing else.
+    pub(crate) fn new(
+        warm_up: Duration,
+        length: Duration,
+        troubles: impl IntoIterator<Item = (f64, f64)>,
+    ) -> Self {
         let (begin, end) = (warm_up.as_secs_f64(), length.as_secs_f64());
-        let phase = |name, from: f64, until: f64| OpenPhase {
+        let phase = |(name, from, until): (String, f64, f64)| OpenPhase {
             name,
             from: from.max(begin),
             until: until.min(end),
             ends: Ends::default(),
             latencies: histogram(3),
         };
-        let phases = match trouble {
-            None => vec![phase("healthy", begin, end)],
-            Some((from, until)) => vec![
-                phase("healthy", begin, from),
-                phase("trouble", from, until),
-                phase("after", until, end),
-            ],
-        };
+        let phases = named(apart(troubles), end).into_iter().map(phase);
         Self(Mutex::new(Inner {
             warm_up,
-            phases: phases.into_iter().filter(|phase| phase.from < phase.until).collect(),
+            phases: phases.filter(|phase| phase.from < phase.until).collect(),
             seconds: Vec::new(),
             reasons: Vec::new(),
             all: histogram(3),
@@ -213,6 +210,34 @@ impl Recorder {
     fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// Windows in order, those that overlap as one.
+fn apart(windows: impl IntoIterator<Item = (f64, f64)>) -> Vec<(f64, f64)> {
+    let mut windows: Vec<_> = windows.into_iter().collect();
+    windows.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut apart: Vec<(f64, f64)> = Vec::new();
+    for (from, until) in windows {
+        match apart.last_mut() {
+            Some(last) if from < last.1 => last.1 = last.1.max(until),
+            _ => apart.push((from, until)),
+        }
+    }
+    apart
+}
+
+/// The phases of a run by name, with a number where there are several windows.
+fn named(windows: Vec<(f64, f64)>, end: f64) -> Vec<(String, f64, f64)> {
+    let first = windows.first().map_or(end, |window| window.0);
+    let mut phases = vec![("healthy".to_owned(), 0.0, first)];
+    let several = windows.len() > 1;
+    for (nth, &(from, until)) in windows.iter().enumerate() {
+        let number = if several { format!(" {}", nth + 1) } else { String::new() };
+        let next = windows.get(nth + 1).map_or(end, |next| next.0);
+        phases.push((format!("trouble{number}"), from, until));
+        phases.push((format!("after{number}"), until, next));
+    }
+    phases
 }
 
 impl Inner {
@@ -269,7 +294,7 @@ impl Inner {
 impl OpenPhase {
     fn close(&self) -> Phase {
         Phase {
-            name: self.name.to_owned(),
+            name: self.name.clone(),
             from_s: self.from,
             until_s: self.until,
             ends: self.ends.clone(),
@@ -327,6 +352,23 @@ mod tests {
         assert_eq!(ends, [("healthy", 1), ("trouble", 1), ("after", 1)]);
         assert_eq!(phases[1].ends.compensated, 1);
         assert!(phases[2].latencies.max_ms > 8_900.0, "waiting for nothing counts as well");
+    }
+
+    #[test]
+    fn each_window_is_a_phase_and_so_is_the_calm_between() {
+        let recorder = Recorder::new(at(0), at(30_000), [(20.0, 25.0), (3.0, 5.0), (4.0, 6.0)]);
+        let phases = recorder.finish().phases;
+        let spans: Vec<_> = phases.iter().map(|p| (&*p.name, p.from_s, p.until_s)).collect();
+        assert_eq!(
+            spans,
+            [
+                ("healthy", 0.0, 3.0),
+                ("trouble 1", 3.0, 6.0),
+                ("after 1", 6.0, 20.0),
+                ("trouble 2", 20.0, 25.0),
+                ("after 2", 25.0, 30.0)
+            ]
+        );
     }
 
     #[test]

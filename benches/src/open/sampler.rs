@@ -28,6 +28,13 @@ pub(crate) struct Freeze {
     pub(crate) lasts: Duration,
 }
 
+impl Freeze {
+    /// From when to when, in seconds.
+    pub(crate) fn span(self) -> (f64, f64) {
+        (self.at.as_secs_f64(), (self.at + self.lasts).as_secs_f64())
+    }
+}
+
 impl FromStr for Freeze {
     type Err = anyhow::Error;
 

@@ -172,10 +172,9 @@ impl Troubles {
         changes
     }
 
-    /// From when to when anything is in trouble.
-    pub(crate) fn span(&self) -> Option<(f64, f64)> {
-        let changes = self.changes();
-        Some((*changes.first()?, *changes.last()?))
+    /// From when to when each participant is in trouble.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = (f64, f64)> {
+        self.windows.iter().map(|window| (window.from_s, window.until_s))
     }
 
     /// Fails when a window names a participant that the target does not have.

@@ -9,7 +9,7 @@ use crate::load::StoreKind;
 use crate::machine::Machine;
 use crate::report::page::Page;
 use crate::report::svg::{Line, Plot, Scale};
-use crate::report::write as write_file;
+use crate::report::{with_extension, write as write_file};
 
 /// A line of a plot, and where its values come from.
 type Source = (&'static str, fn(&Ran) -> Option<f64>);
@@ -25,8 +25,8 @@ pub(super) fn write(
     let growth: Vec<_> = all.iter().flat_map(Series::growth).collect();
     let object =
         json!({ "bench": "scale", "machine": machine, "points": points, "growth": growth });
-    write_file(&path.with_extension("json"), &serde_json::to_string_pretty(&object)?)?;
-    write_file(&path.with_extension("html"), &render(store, machine, all))
+    write_file(&with_extension(path, "json"), &serde_json::to_string_pretty(&object)?)?;
+    write_file(&with_extension(path, "html"), &render(store, machine, all))
 }
 
 fn render(store: StoreKind, machine: &Machine, all: &[Series]) -> String {
