@@ -130,7 +130,8 @@ async fn place_orders(
         let start =
             client.start(ORDER, &Order::of_shape(number, shape)).key(format!("order-{number}"));
         let saga = start.await?;
-        let verdict = saga.verdict().await?;
+        let verdict = tokio::time::timeout_at(window.gives_up().into(), saga.verdict()).await;
+        let verdict = verdict.with_context(|| format!("saga {} has no verdict", saga.id))??;
         samples.note(begun, Instant::now());
         ensure!(verdict == expected, "saga {} ended {verdict}, expected {expected}", saga.id);
     }

@@ -7,27 +7,31 @@ use serde::Serialize;
 use crate::cost::{Costs, Meter};
 use crate::load::{Load, StoreKind, Window};
 
-/// What one run saw: how long each saga took that ended in its window.
+/// What one run saw: how many sagas ended in its window, and how long each took that began in it,
+/// however late it ended.
 #[derive(Debug)]
 pub(crate) struct Samples {
     window: Window,
+    ended: u64,
     latencies: Vec<Duration>,
 }
 
 impl Samples {
     pub(crate) fn new(window: Window) -> Self {
-        Self { window, latencies: Vec::new() }
+        Self { window, ended: 0, latencies: Vec::new() }
     }
 
     /// Takes note of a saga that has just ended, if it is time to.
     pub(crate) fn note(&mut self, begun: Instant, ended: Instant) {
-        if self.window.contains(ended) {
+        self.ended += u64::from(self.window.contains(ended));
+        if self.window.contains(begun) {
             self.latencies.push(ended - begun);
         }
     }
 
     /// Adds what another client of the same run saw.
     pub(crate) fn extend(&mut self, other: Self) {
+        self.ended += other.ended;
         self.latencies.extend(other.latencies);
     }
 }
@@ -39,7 +43,10 @@ pub(crate) struct Figures {
     pub(crate) store: StoreKind,
     pub(crate) concurrency: u32,
     pub(crate) fail_last: bool,
+    /// Those that ended in the window.
     pub(crate) sagas: u64,
+    /// Those that began in it, of which the percentiles are.
+    pub(crate) timed: u64,
     pub(crate) sagas_per_s: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
@@ -58,13 +65,14 @@ impl Figures {
     ) -> anyhow::Result<Self> {
         samples.latencies.sort_unstable();
         let sorted = samples.latencies;
-        let sagas = sorted.len() as u64;
+        let sagas = samples.ended;
         Ok(Self {
             bench,
             store: load.store,
             concurrency,
             fail_last: load.fail_last,
             sagas,
+            timed: sorted.len() as u64,
             sagas_per_s: sagas as f64 / samples.window.seconds(),
             p50_ms: percentile(&sorted, 50),
             p99_ms: percentile(&sorted, 99),
@@ -122,6 +130,13 @@ impl Figures {
     }
 }
 
+/// The middle of all values; of an even number the mean of the two in the middle.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    let middle = |at: usize| values.get(at).copied().unwrap_or(f64::NAN);
+    f64::midpoint(middle(values.len().saturating_sub(1) / 2), middle(values.len() / 2))
+}
+
 /// A percentile of times in ascending order, in milliseconds.
 pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> f64 {
     let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
@@ -131,4 +146,27 @@ pub(crate) fn percentile(sorted: &[Duration], percent: usize) -> f64 {
 /// A figure, or a dash where it cannot be told.
 pub(crate) fn cell(figure: Option<f64>, decimals: usize) -> String {
     figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.decimals$}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_saga_is_timed_by_when_it_began_and_counted_by_when_it_ended() {
+        let opens = Instant::now() + Duration::from_secs(10);
+        let second = Duration::from_secs(1);
+        let mut samples = Samples::new(Window { opens, closes: opens + 5 * second });
+        samples.note(opens - second, opens + second);
+        samples.note(opens + 4 * second, opens + 9 * second);
+        samples.note(opens + 5 * second, opens + 6 * second);
+        assert_eq!((samples.ended, samples.latencies), (1, vec![5 * second]));
+    }
+
+    #[test]
+    fn the_median_of_an_even_number_is_in_the_middle_of_two() {
+        assert_eq!(median(vec![4.0, 1.0]), 2.5);
+        assert_eq!(median(vec![9.0, 1.0, 2.0]), 2.0);
+        assert!(median(Vec::new()).is_nan());
+    }
 }

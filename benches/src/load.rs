@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+/// How long after a run has closed the sagas that are still under way are waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Where the sagas are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -71,6 +74,11 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    /// Until when a saga that began in time is waited for.
+    pub(crate) fn gives_up(self) -> Instant {
+        self.closes + PATIENCE
+    }
+
     pub(crate) fn contains(self, moment: Instant) -> bool {
         (self.opens..self.closes).contains(&moment)
     }

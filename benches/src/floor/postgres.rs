@@ -1,7 +1,7 @@
 //! The floor of PostgreSQL: one connection for starts and some for appends, each with one
 //! multi-row statement at a time. All of them are served by one thread, which costs least.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -33,6 +33,7 @@ pub(super) async fn run(run: Run, url: &str, window: Window) -> anyhow::Result<S
         lanes: connections.iter().map(|_| Lane::default()).collect(),
         sagas: RefCell::new(Sagas::new(u16::try_from(buckets)?)),
         samples: RefCell::new(Samples::new(window)),
+        under_way: Cell::new(run.concurrency),
         window,
         run,
     };
@@ -61,6 +62,7 @@ struct Desk {
     lanes: Vec<Lane>,
     sagas: RefCell<Sagas>,
     samples: RefCell<Samples>,
+    under_way: Cell<usize>,
     window: Window,
     run: Run,
 }
@@ -84,12 +86,23 @@ impl Desk {
         self.lanes[0].push(self.sagas.borrow_mut().start(now));
     }
 
+    /// One saga less; with the last, every lane may go home.
+    fn leave(&self) {
+        self.under_way.set(self.under_way.get() - 1);
+        if self.under_way.get() == 0 {
+            self.lanes.iter().for_each(|lane| lane.bell.notify_one());
+        }
+    }
+
     /// The row has become durable, so the next one may be written.
     fn go_on(&self, mut flight: Flight, now: Instant) {
         flight.next += 1;
         if flight.next == self.run.rows.all.len() {
             self.samples.borrow_mut().note(flight.begun, now);
-            self.start(now);
+            match now < self.window.closes {
+                true => self.start(now),
+                false => self.leave(),
+            }
         } else {
             // A saga always uses the same connection, as in the store.
             let appenders = self.lanes.len() as u64 - 1;
@@ -101,16 +114,17 @@ impl Desk {
 async fn serve(desk: Rc<Desk>, lane: usize, mut db: PgConnection) -> anyhow::Result<()> {
     let batch_max = desk.run.batch_max(StoreKind::Postgres);
     let Lane { ready, bell } = &desk.lanes[lane];
-    while Instant::now() < desk.window.closes {
+    // Those that began in time are seen to their ends.
+    while desk.under_way.get() > 0 {
+        let gives_up = desk.window.gives_up();
+        ensure!(Instant::now() < gives_up, "sagas of the floor were never written");
         let batch: Vec<Flight> = {
             let mut ready = ready.borrow_mut();
             let batch = ready.len().min(batch_max);
             ready.drain(..batch).collect()
         };
         if batch.is_empty() {
-            // With no saga on this lane, nobody may ring before the end.
-            let closes = tokio::time::Instant::from_std(desk.window.closes);
-            let _ = tokio::time::timeout_at(closes, bell.notified()).await;
+            let _ = tokio::time::timeout_at(gives_up.into(), bell.notified()).await;
             continue;
         }
         let written = match lane {
