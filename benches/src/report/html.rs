@@ -130,15 +130,20 @@ fn over_time(page: &mut Page, report: &Report) {
         "ms",
         Scale::Log,
         vec![
-            line("p50", |second| second.p50_ms),
-            line("p99", |second| second.p99_ms),
-            line("max", |second| second.max_ms),
+            line("p50", |second| of_arrivals(second, second.p50_ms)),
+            line("p99", |second| of_arrivals(second, second.p99_ms)),
+            line("max", |second| of_arrivals(second, second.max_ms)),
         ],
     ));
     page.heading("Backlog: arrived and not ended");
     let backlog = report.backlog().into_iter().map(|sagas| sagas as f64);
     let points = (0_u32..).map(f64::from).zip(backlog).collect();
     page.plot(&plot("sagas", Scale::Linear, vec![Line { name: "backlog".to_owned(), points }]));
+}
+
+/// A second in which nothing was to arrive has no latency, not one of nothing.
+fn of_arrivals(second: &Second, ms: f64) -> f64 {
+    if second.arrived > 0 { ms } else { f64::NAN }
 }
 
 fn bands(report: &Report) -> Vec<Band> {
@@ -148,7 +153,12 @@ fn bands(report: &Report) -> Vec<Band> {
         until: trouble.until_s,
         words: trouble.words(),
     });
-    std::iter::once(warm_up).filter(|band| band.until > 0.0).chain(troubles).collect()
+    let frozen = report.frozen.map(|(from, until)| {
+        let words = "the daemon stands still".to_owned();
+        Band { from, until, words }
+    });
+    let warm_up = std::iter::once(warm_up).filter(|band| band.until > 0.0);
+    warm_up.chain(troubles).chain(frozen).collect()
 }
 
 /// A step up for each state, so that open is above half-open above closed.

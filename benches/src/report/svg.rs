@@ -8,6 +8,11 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 12.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 38.0;
+/// How many lines have a colour of their own, and how many names fit side by side.
+const COLOURS: usize = 8;
+const KEYS: usize = 4;
+/// The height of a line of text.
+const TEXT: f64 = 14.0;
 
 /// How values become places on an axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +25,7 @@ pub(crate) enum Scale {
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
     pub(crate) name: String,
+    /// No line leads to and from a value that is not a number.
     pub(crate) points: Vec<(f64, f64)>,
 }
 
@@ -120,7 +126,7 @@ impl Plot {
             escape(self.y),
             escape(self.x)
         );
-        for band in &self.bands {
+        for (nth, band) in self.bands.iter().enumerate() {
             let (from, until) = (x.place(band.from), x.place(band.until));
             let _ = write!(
                 svg,
@@ -129,19 +135,37 @@ impl Plot {
                 HEIGHT - BOTTOM - TOP,
                 escape(&band.words)
             );
+            // Words of neighbours stand above each other, and none leaves the page.
+            let (at, anchor) = match from > (LEFT + WIDTH) / 2.0 {
+                true => (until - 3.0, "end"),
+                false => (from + 3.0, "start"),
+            };
+            let _ = write!(
+                svg,
+                "<text class=\"tick\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"{anchor}\">{}</text>",
+                HEIGHT - BOTTOM - 4.0 - (nth % 4) as f64 * TEXT,
+                escape(&band.words)
+            );
         }
         self.axes(&mut svg, &x, &y);
         for (nth, line) in self.lines.iter().enumerate() {
-            let mut path = String::new();
-            for (at, value) in &line.points {
-                let _ = write!(path, "{:.1},{:.1} ", x.place(*at), y.place(*value));
+            let colour = nth % COLOURS;
+            let parts = line.points.split(|(_, value)| value.is_nan());
+            for part in parts.filter(|part| !part.is_empty()) {
+                // A point between two gaps is a line of no length.
+                let part = if let [point] = part { &[*point, *point][..] } else { part };
+                let path = part
+                    .iter()
+                    .map(|(at, value)| format!("{:.1},{:.1}", x.place(*at), y.place(*value)));
+                let path = path.collect::<Vec<_>>().join(" ");
+                let _ = write!(svg, "<polyline class=\"line c{colour}\" points=\"{path}\"/>");
             }
-            let _ = write!(svg, "<polyline class=\"line c{nth}\" points=\"{}\"/>", path.trim_end());
-            let at = LEFT + 8.0 + nth as f64 * 150.0;
+            let column = (WIDTH - RIGHT - LEFT) / KEYS as f64;
             let _ = write!(
                 svg,
-                "<text class=\"key c{nth}\" x=\"{at:.1}\" y=\"{:.1}\">{}</text>",
-                TOP + 10.0,
+                "<text class=\"key c{colour}\" x=\"{:.1}\" y=\"{:.1}\">{}</text>",
+                LEFT + 8.0 + (nth % KEYS) as f64 * column,
+                TOP + 10.0 + (nth / KEYS) as f64 * TEXT,
                 escape(&line.name)
             );
         }
@@ -230,6 +254,30 @@ mod tests {
         let svg = plot(Scale::Log, vec![(0.0, 1.0), (1.0, 1_000.0)]);
         assert!(svg.contains("points=\"64.0,202.0 848.0,14.0\""), "{svg}");
         assert!(svg.contains("a&lt;b") && svg.contains("out &amp; back"), "{svg}");
+    }
+
+    #[test]
+    fn a_value_that_is_none_is_a_gap_and_a_band_has_its_words_in_print() {
+        let points = vec![(0.0, 1.0), (1.0, 2.0), (2.0, f64::NAN), (3.0, 2.0), (4.0, f64::NAN)];
+        let svg = plot(Scale::Linear, points);
+        assert_eq!(svg.matches("<polyline").count(), 2);
+        assert!(!svg.contains("NaN"), "{svg}");
+        assert!(svg.contains("text-anchor=\"start\">out &amp; back</text>"), "{svg}");
+    }
+
+    #[test]
+    fn eight_lines_have_a_colour_each_and_names_within_the_page() {
+        let line = |nth: u32| Line { name: format!("line {nth}"), points: vec![(0.0, 1.0)] };
+        let (x_scale, y_scale) = (Scale::Linear, Scale::Linear);
+        let lines = (0..8).map(line).collect();
+        let svg = Plot { x: "s", y: "ms", x_scale, y_scale, lines, bands: Vec::new() }.render();
+        let keys: Vec<_> = svg.split("<text class=\"key ").skip(1).collect();
+        for (nth, key) in keys.iter().enumerate() {
+            assert!(key.starts_with(&format!("c{nth}\"")), "{key}");
+            let x = key.split("x=\"").nth(1).and_then(|x| x.split('"').next()).unwrap();
+            assert!(x.parse::<f64>().unwrap() < WIDTH - 150.0, "{key}");
+        }
+        assert_eq!(keys.len(), 8);
     }
 
     #[test]
