@@ -4,42 +4,46 @@
 //! end of its commit, so at most as many of these calls come through in a second as commits fit in
 //! there one after the other. In a group they do not wait for each other: one task runs whatever has
 //! queued while the last commit was in flight in one transaction, each call in a savepoint of its own,
-//! and commits once.
+//! and commits once. `shared` is that transaction, and `guards` are its guard rows, which one statement
+//! claims, one reads and one answers for all calls.
 //!
 //! Whatever breaks a shared transaction, the answer is the same: it is rolled back, and every call of
 //! it gets a transaction of its own. That is always right, for the barrier bears repeated calls, its
 //! own included: one that was committed after all is found in its guard row.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
-use std::task::Poll;
+mod guards;
+mod shared;
+
+use std::collections::HashSet;
+use std::pin::Pin;
 
 use serde::Serialize;
-use sqlx::{Connection as _, Pool, SqlSafeStr as _};
+use sqlx::Pool;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
-use super::rows::{Dialect as _, Fate, GuardRows};
-use super::transaction::{Arguments, Stopped, inside, is_given_up, own};
+use super::decision::settle;
+use super::rows::GuardRows;
+use super::transaction::{Arguments, own};
 use super::{BarrierError, Business};
 use crate::answer::Answer;
 use crate::call::CallIdentity;
-use crate::faults;
 
 /// How many calls may wait in line; callers beyond that wait to get there.
 const QUEUE_MAX: usize = 1_024;
 /// Most calls in one transaction.
 const CALLS_MAX: usize = 64;
 
-type Running<'c, E> = Pin<Box<dyn Future<Output = Result<Answer, E>> + Send + 'c>>;
-type Inside<C> = dyn for<'c> FnMut(&'c mut C) -> Running<'c, Stopped> + Send;
-type Alone = dyn FnOnce(Option<BarrierError>) -> Running<'static, BarrierError> + Send;
+type Running<'c> = Pin<Box<dyn Future<Output = Result<Answer, BarrierError>> + Send + 'c>>;
+/// Business code, given the recorded output of the action as JSON.
+type Run<C> = dyn for<'c> FnMut(&'c mut C, &str) -> Running<'c> + Send;
+type Alone = dyn FnOnce(Option<BarrierError>) -> Running<'static> + Send;
 
 /// A call in line, with the one who waits for its answer.
 struct Call<DB: GuardRows> {
-    /// Runs it in a savepoint of a transaction.
-    inside: Box<Inside<DB::Connection>>,
+    identity: CallIdentity,
+    /// Runs its business code.
+    run: Box<Run<DB::Connection>>,
     /// Runs it in a transaction of its own, after one that may have been committed.
     alone: Box<Alone>,
     reply: oneshot::Sender<Result<Answer, BarrierError>>,
@@ -71,16 +75,18 @@ impl<DB: GuardRows> Group<DB> {
         F: for<'c> Business<'c, DB::Connection, Args, T> + Clone + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let (again, of) = (business.clone(), identity.clone());
-        let inside: Box<Inside<DB::Connection>> = Box::new(move |tx| {
-            let (of, again) = (of.clone(), again.clone());
-            Box::pin(async move { inside::<DB, Args, T, F>(tx, &of, again).await })
+        let (of, again) = (identity.clone(), business.clone());
+        let run: Box<Run<DB::Connection>> = Box::new(move |tx, output| {
+            let (op, again) = (of.op, again.clone());
+            let args = Args::read(output)
+                .map_err(|fault| BarrierError::RecordedOutput { identity: of.clone(), fault });
+            Box::pin(async move { settle(op, again.run(tx, args?).await) })
         });
-        let alone: Box<Alone> = Box::new(move |in_doubt| {
-            Box::pin(own::<DB, Args, T, F>(pool, identity, business, in_doubt))
-        });
+        let of = identity.clone();
+        let alone: Box<Alone> =
+            Box::new(move |in_doubt| Box::pin(own::<DB, Args, T, F>(pool, of, business, in_doubt)));
         let gone = || BarrierError::lost("the task of the group is gone");
-        let call = Call { inside, alone, reply };
+        let call = Call { identity, run, alone, reply };
         self.queue.send(call).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
@@ -95,10 +101,14 @@ impl<DB: GuardRows> Clone for Group<DB> {
 async fn run<DB: GuardRows>(pool: Pool<DB>, mut queue: mpsc::Receiver<Call<DB>>) {
     let mut calls = Vec::with_capacity(CALLS_MAX);
     while queue.recv_many(&mut calls, CALLS_MAX).await > 0 {
+        let repeated = take_repeated(&mut calls);
         let shared = match calls.len() {
             // Alone it needs no savepoint.
             1 => Err(Broken { in_doubt: false }),
-            _ => transaction(&pool, &mut calls).await,
+            _ => {
+                let parts = calls.iter_mut().map(|call| (&call.identity, &mut *call.run));
+                shared::transaction(&pool, &mut parts.collect::<Vec<_>>()).await
+            }
         };
         match shared {
             Ok(answers) => {
@@ -106,16 +116,29 @@ async fn run<DB: GuardRows>(pool: Pool<DB>, mut queue: mpsc::Receiver<Call<DB>>)
                     drop(call.reply.send(answer));
                 }
             }
-            Err(broken) => {
-                // Whoever comes next waits for them, so that no more are under way than in a group.
-                let alone = |call: Call<DB>| {
-                    let answer = (call.alone)(broken.doubt());
-                    async move { drop(call.reply.send(answer.await)) }
-                };
-                calls.drain(..).map(alone).collect::<JoinSet<()>>().join_all().await;
-            }
+            Err(broken) => each_alone(calls.drain(..), &broken).await,
         }
+        each_alone(repeated, &Broken { in_doubt: false }).await;
     }
+}
+
+/// Takes out the calls of a step that another one in front is of, which have to see its guard row.
+fn take_repeated<DB: GuardRows>(calls: &mut Vec<Call<DB>>) -> Vec<Call<DB>> {
+    let mut steps = HashSet::with_capacity(calls.len());
+    let mut is_repeated = |CallIdentity { saga_id, step, .. }: &CallIdentity| {
+        !steps.insert((saga_id.clone(), step.clone()))
+    };
+    calls.extract_if(.., |call| is_repeated(&call.identity)).collect()
+}
+
+/// Runs each call in a transaction of its own. Whoever comes next waits for them, so that no more
+/// are under way than in a group.
+async fn each_alone<DB: GuardRows>(calls: impl IntoIterator<Item = Call<DB>>, broken: &Broken) {
+    let alone = |call: Call<DB>| {
+        let answer = (call.alone)(broken.doubt());
+        async move { drop(call.reply.send(answer.await)) }
+    };
+    calls.into_iter().map(alone).collect::<JoinSet<()>>().join_all().await;
 }
 
 /// A shared transaction that has no outcome.
@@ -129,67 +152,5 @@ impl Broken {
     fn doubt(&self) -> Option<BarrierError> {
         let why = "a commit that this call shared was not answered";
         self.in_doubt.then(|| BarrierError::lost(why))
-    }
-}
-
-/// Runs calls in one transaction and commits it.
-async fn transaction<DB: GuardRows>(
-    pool: &Pool<DB>,
-    calls: &mut [Call<DB>],
-) -> Result<Vec<Result<Answer, BarrierError>>, Broken> {
-    const UNDONE: Broken = Broken { in_doubt: false };
-    let mut db = pool.acquire().await.map_err(|_| UNDONE)?;
-    let mut is_committing = false;
-    let work = async {
-        let begin = DB::Dialect::BEGIN.into_sql_str();
-        let mut tx = db.begin_with(begin).await.map_err(|_| UNDONE)?;
-        DB::Dialect::execute(&mut tx, "SAVEPOINT saga_group", &[]).await.map_err(|_| UNDONE)?;
-        let mut answers = Vec::with_capacity(calls.len());
-        for call in calls {
-            answers.push(answer::<DB>(&mut tx, call).await?);
-        }
-        // A COMMIT is answered like a success by a transaction that is broken, or that business code
-        // has ended and its calls before with it. This is not.
-        let release = "RELEASE SAVEPOINT saga_group";
-        DB::Dialect::execute(&mut tx, release, &[]).await.map_err(|_| UNDONE)?;
-        faults::crash_here("commit.before");
-        is_committing = true;
-        tx.commit().await.map_err(|error| Broken { in_doubt: is_given_up::<DB>(&error) })?;
-        faults::crash_here("commit.after");
-        Ok(answers)
-    };
-    let ended = match DB::Dialect::TRANSACTION_MAX {
-        None => work.await,
-        Some(max) => timeout(max, work).await.unwrap_or(Err(Broken { in_doubt: is_committing })),
-    };
-    // What is dropped half-way is dropped together with its connection.
-    if ended.is_err() || db.is_in_transaction() {
-        drop(db.detach());
-    }
-    ended
-}
-
-/// One call. The error inside is its own; the one outside is everybody's.
-async fn answer<DB: GuardRows>(
-    tx: &mut DB::Connection,
-    call: &mut Call<DB>,
-) -> Result<Result<Answer, BarrierError>, Broken> {
-    let mut running = pin!((call.inside)(tx));
-    let polling = std::future::poll_fn(|cx| {
-        match catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))) {
-            Ok(poll) => poll.map(Some),
-            // Its future must not be polled again, and nobody knows where the connection stands.
-            Err(_) => Poll::Ready(None),
-        }
-    });
-    match polling.await {
-        Some(Ok(answer)) => Ok(Ok(answer)),
-        Some(Err(stopped)) => match stopped.fate::<DB>() {
-            Fate::Busy | Fate::Failed if !matches!(stopped, Stopped::AtCommit(_)) => {
-                Ok(Err(stopped.into()))
-            }
-            _ => Err(Broken { in_doubt: false }),
-        },
-        None => Err(Broken { in_doubt: false }),
     }
 }

@@ -11,7 +11,7 @@ use crate::faults::{self, Plant};
 
 /// The status of a guard row whose call is being answered. Only the transaction that claimed the
 /// row sees it like that.
-pub(super) const UNANSWERED: i64 = 0;
+pub(super) const UNANSWERED: i32 = 0;
 
 /// How many steps' guard rows one transaction of a pruning deletes at most.
 pub(super) const PRUNED_STEPS_MAX: i64 = 500;
@@ -39,7 +39,7 @@ pub(super) fn read(
     let mut guards = Guards::default();
     let mut unanswered = 0;
     for (op, status, body) in rows {
-        if i64::from(status) == UNANSWERED {
+        if status == UNANSWERED {
             unanswered += 1;
             continue;
         }

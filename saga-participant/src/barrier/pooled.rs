@@ -37,7 +37,8 @@ impl<DB: GuardRows> Barrier<DB> {
     }
 
     /// The same barrier with calls that share transactions: those that arrive while a commit is in
-    /// flight are the next one's, each in a savepoint. Calls that write the same row, such as the
+    /// flight are the next one's, each in a savepoint. On PostgreSQL one statement claims and reads all
+    /// their guard rows, and one answers them. Calls that write the same row, such as the
     /// balance of an account, then wait for each other no more than their statements take. Without
     /// such a row, calls with a connection of their own each have more room.
     ///

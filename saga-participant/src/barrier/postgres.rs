@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use sqlx::{PgConnection, Postgres};
 
-use super::rows::{Dialect, Fate, GuardRows, Statements, Value};
-use crate::call::CallIdentity;
+use super::guard::UNANSWERED;
+use super::rows::{Dialect, Fate, GuardRow, GuardRows, Known, Statements, Value};
+use crate::answer::Answer;
 
 impl GuardRows for Postgres {
     type Dialect = PostgresDialect;
@@ -23,6 +24,7 @@ impl Dialect<Postgres> for PostgresDialect {
         create_index: include_str!("postgres/create_index.sql"),
         claim_guard: include_str!("postgres/claim_guard.sql"),
         answer_guard: include_str!("postgres/answer_guard.sql"),
+        disclaim_guard: include_str!("postgres/disclaim_guard.sql"),
         delete_guards: include_str!("postgres/delete_guards.sql"),
     };
     // The limits, in milliseconds, let the server end a transaction whose client is gone or
@@ -51,13 +53,49 @@ impl Dialect<Postgres> for PostgresDialect {
 
     async fn select(
         db: &mut PgConnection,
-        identity: &CallIdentity,
+        saga_id: &str,
+        step: &str,
     ) -> Result<Vec<(String, i32, String)>, sqlx::Error> {
         sqlx::query_as(include_str!("postgres/select_guards.sql"))
-            .bind(&identity.saga_id)
-            .bind(&identity.step)
+            .bind(saga_id)
+            .bind(step)
             .fetch_all(db)
             .await
+    }
+
+    async fn claim_all(
+        db: &mut PgConnection,
+        rows: &[GuardRow<'_>],
+        now: i64,
+    ) -> Result<Vec<Known>, sqlx::Error> {
+        let [saga_ids, steps, ops] = columns(rows.iter().copied());
+        sqlx::query_as(include_str!("postgres/claim_guards.sql"))
+            .bind(saga_ids)
+            .bind(steps)
+            .bind(ops)
+            .bind(UNANSWERED)
+            .bind(now)
+            .fetch_all(db)
+            .await
+    }
+
+    async fn answer_all(
+        db: &mut PgConnection,
+        answers: &[(GuardRow<'_>, &Answer)],
+        now: i64,
+    ) -> Result<u64, sqlx::Error> {
+        let [saga_ids, steps, ops] = columns(answers.iter().map(|(row, _)| *row));
+        let answers = answers.iter().map(|(_, answer)| answer);
+        let (statuses, bodies): (Vec<_>, Vec<_>) =
+            answers.map(|answer| (i32::from(answer.status()), answer.body().to_owned())).unzip();
+        let query = sqlx::query(include_str!("postgres/answer_guards.sql"))
+            .bind(saga_ids)
+            .bind(steps)
+            .bind(ops)
+            .bind(statuses)
+            .bind(bodies)
+            .bind(now);
+        Ok(query.execute(db).await?.rows_affected())
     }
 
     fn fate(error: &sqlx::Error) -> Fate {
@@ -72,6 +110,17 @@ impl Dialect<Postgres> for PostgresDialect {
         // `IF NOT EXISTS` looks before it creates, and others may create in between.
         ["23505", "42P07", "42710"].contains(&sqlstate(error).as_str())
     }
+}
+
+/// Rows as the columns of an array each: saga, step and operation.
+fn columns<'a>(rows: impl Iterator<Item = GuardRow<'a>>) -> [Vec<String>; 3] {
+    let mut columns = [Vec::new(), Vec::new(), Vec::new()];
+    for GuardRow { identity, op } in rows {
+        columns[0].push(identity.saga_id.clone());
+        columns[1].push(identity.step.clone());
+        columns[2].push(op.to_string());
+    }
+    columns
 }
 
 /// The first entry whose code the SQLSTATE begins with counts; all others are failures.

@@ -40,8 +40,51 @@ pub trait Dialect<DB: Database> {
     /// The operation, status and body of the guard rows of a step.
     fn select(
         db: &mut DB::Connection,
-        identity: &CallIdentity,
+        saga_id: &str,
+        step: &str,
     ) -> impl Future<Output = Result<Vec<(String, i32, String)>, sqlx::Error>> + Send;
+
+    /// Claims guard rows in this order, and returns them and those that were there before. A row that
+    /// another transaction held until just now may be missing.
+    fn claim_all(
+        db: &mut DB::Connection,
+        rows: &[GuardRow<'_>],
+        now: i64,
+    ) -> impl Future<Output = Result<Vec<Known>, sqlx::Error>> + Send {
+        async move {
+            let mut known = Vec::new();
+            for GuardRow { identity, .. } in rows.iter().filter(|row| row.op == row.identity.op) {
+                let CallIdentity { saga_id, step, .. } = identity;
+                for (op, status, body) in Self::select(db, saga_id, step).await? {
+                    known.push((saga_id.clone(), step.clone(), op, Some(status), body));
+                }
+            }
+            for GuardRow { identity, op } in rows {
+                let values = claiming(identity, *op, now);
+                if Self::execute(db, Self::SQL.claim_guard, &values).await? == 1 {
+                    let CallIdentity { saga_id, step, .. } = (*identity).clone();
+                    known.push((saga_id, step, op.to_string(), None, String::new()));
+                }
+            }
+            Ok(known)
+        }
+    }
+
+    /// Writes answers into claimed guard rows and returns how many.
+    fn answer_all(
+        db: &mut DB::Connection,
+        answers: &[(GuardRow<'_>, &Answer)],
+        _now: i64,
+    ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send {
+        async move {
+            let mut written = 0;
+            for (GuardRow { identity, op }, answer) in answers {
+                let values = answering(identity, *op, answer);
+                written += Self::execute(db, Self::SQL.answer_guard, &values).await?;
+            }
+            Ok(written)
+        }
+    }
 
     /// What an error says about the transaction it broke.
     fn fate(error: &sqlx::Error) -> Fate;
@@ -49,6 +92,18 @@ pub trait Dialect<DB: Database> {
     /// Whether the table could not be created because another process did so at the same moment.
     fn is_created_already(error: &sqlx::Error) -> bool;
 }
+
+/// Names a guard row: that of an operation, of the step that a call is of.
+#[derive(Debug, Clone, Copy)]
+pub struct GuardRow<'a> {
+    /// The call.
+    pub identity: &'a CallIdentity,
+    /// The operation, which need not be that of the call.
+    pub op: Op,
+}
+
+/// The saga, step, operation, status and body of a guard row; no status where it was claimed.
+pub(super) type Known = (String, String, String, Option<i32>, String);
 
 /// The statements of a dialect.
 #[derive(Debug)]
@@ -61,6 +116,8 @@ pub struct Statements {
     pub claim_guard: &'static str,
     /// Writes the answer into a claimed guard row.
     pub answer_guard: &'static str,
+    /// Deletes a claimed guard row that has no answer.
+    pub disclaim_guard: &'static str,
     /// Deletes the guard rows of some old steps.
     pub delete_guards: &'static str,
 }
@@ -132,18 +189,13 @@ pub(super) async fn claim<DB: GuardRows>(
     let now = guard::micros_since_epoch(SystemTime::now());
     let mut claimed = 0;
     for op in guard::claimed_by(identity.op) {
-        let values = [
-            Value::Text(&identity.saga_id),
-            Value::Text(&identity.step),
-            Value::Text(op.as_str()),
-            Value::Number(guard::UNANSWERED),
-            Value::Number(now),
-        ];
+        let values = claiming(identity, *op, now);
         claimed += DB::Dialect::execute(tx, DB::Dialect::SQL.claim_guard, &values)
             .await
             .map_err(transaction::claim_error::<DB>)?;
     }
-    let rows = DB::Dialect::select(tx, identity).await.map_err(BarrierError::database)?;
+    let rows = DB::Dialect::select(tx, &identity.saga_id, &identity.step).await;
+    let rows = rows.map_err(BarrierError::database)?;
     guard::read(rows, claimed, identity)
 }
 
@@ -154,13 +206,7 @@ pub(super) async fn answer<DB: GuardRows>(
     op: Op,
     answer: &Answer,
 ) -> Result<(), BarrierError> {
-    let values = [
-        Value::Text(&identity.saga_id),
-        Value::Text(&identity.step),
-        Value::Text(op.as_str()),
-        Value::Number(i64::from(answer.status())),
-        Value::Text(answer.body()),
-    ];
+    let values = answering(identity, op, answer);
     match DB::Dialect::execute(tx, DB::Dialect::SQL.answer_guard, &values)
         .await
         .map_err(BarrierError::database)?
@@ -169,4 +215,26 @@ pub(super) async fn answer<DB: GuardRows>(
         0 => Err(BarrierError::database(sqlx::Error::RowNotFound)),
         _ => Ok(()),
     }
+}
+
+/// The values of `claim_guard`.
+fn claiming(identity: &CallIdentity, op: Op, now: i64) -> [Value<'_>; 5] {
+    [
+        Value::Text(&identity.saga_id),
+        Value::Text(&identity.step),
+        Value::Text(op.as_str()),
+        Value::Number(guard::UNANSWERED.into()),
+        Value::Number(now),
+    ]
+}
+
+/// The values of `answer_guard`.
+fn answering<'a>(identity: &'a CallIdentity, op: Op, answer: &'a Answer) -> [Value<'a>; 5] {
+    [
+        Value::Text(&identity.saga_id),
+        Value::Text(&identity.step),
+        Value::Text(op.as_str()),
+        Value::Number(i64::from(answer.status())),
+        Value::Text(answer.body()),
+    ]
 }

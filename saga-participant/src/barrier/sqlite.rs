@@ -7,7 +7,6 @@
 use sqlx::{Sqlite, SqliteConnection};
 
 use super::rows::{Dialect, Fate, GuardRows, Statements, Value};
-use crate::call::CallIdentity;
 
 impl GuardRows for Sqlite {
     type Dialect = SqliteDialect;
@@ -22,6 +21,7 @@ impl Dialect<Sqlite> for SqliteDialect {
         create_index: include_str!("sqlite/create_index.sql"),
         claim_guard: include_str!("sqlite/claim_guard.sql"),
         answer_guard: include_str!("sqlite/answer_guard.sql"),
+        disclaim_guard: include_str!("sqlite/disclaim_guard.sql"),
         delete_guards: include_str!("sqlite/delete_guards.sql"),
     };
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
@@ -43,11 +43,12 @@ impl Dialect<Sqlite> for SqliteDialect {
 
     async fn select(
         db: &mut SqliteConnection,
-        identity: &CallIdentity,
+        saga_id: &str,
+        step: &str,
     ) -> Result<Vec<(String, i32, String)>, sqlx::Error> {
         sqlx::query_as(include_str!("sqlite/select_guards.sql"))
-            .bind(&identity.saga_id)
-            .bind(&identity.step)
+            .bind(saga_id)
+            .bind(step)
             .fetch_all(db)
             .await
     }

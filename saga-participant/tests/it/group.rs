@@ -1,15 +1,16 @@
 //! A barrier whose calls share transactions: they do, and what breaks one harms nobody else.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use saga_participant::{Answer, Barrier, BarrierError, Problem, Refusal};
 use sqlx::{PgConnection, Postgres};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::postgres::shop_behind_a_proxy;
+use crate::postgres::{shop_behind_a_proxy, until_a_claim_waits};
 use crate::proxy::AtCommit;
-use crate::shop::{GROUPED, Home, Shop, act, action};
+use crate::shop::{GROUPED, Home, Shop, act, action, compensate};
 
 /// Calls in a group.
 const CALLS: usize = 20;
@@ -23,6 +24,8 @@ enum Deed {
     Panic,
     EndConnection,
     EndTransaction,
+    IgnoreFailure,
+    PutOff,
 }
 
 async fn shop() -> Shop<Postgres> {
@@ -37,19 +40,30 @@ async fn run(tx: &mut PgConnection, saga_id: &str, deed: Deed) -> Result<String,
     match deed {
         Deed::Nothing => {}
         Deed::Reject => return Err(Refusal::rejected("not with us")),
+        Deed::PutOff => return Err(Refusal::not_yet("somebody holds it", Duration::from_secs(1))),
         Deed::Fail => Postgres::run(tx, "INSERT INTO no_such_table VALUES (1)").await?,
         Deed::Panic => panic!("the business code lost its head"),
         Deed::EndConnection => {
             Postgres::run(tx, "SELECT pg_terminate_backend(pg_backend_pid())").await?;
         }
         Deed::EndTransaction => Postgres::run(tx, "ROLLBACK").await?,
+        Deed::IgnoreFailure => {
+            Postgres::run(tx, "INSERT INTO no_such_table VALUES (1)").await.unwrap_err();
+        }
     }
     Ok(format!("done for {saga_id}"))
 }
 
-/// Calls that go together, because they queue up behind one that ends when all of them are there. The
-/// call in the middle does the deed.
-async fn together(barrier: &Barrier<Postgres>, deed: Deed) -> Vec<Result<Answer, BarrierError>> {
+/// Which call does the deed, where nothing else is said.
+const MIDDLE: usize = CALLS / 2;
+
+/// Calls that go together, because they queue up behind one that ends when all of them are there. One
+/// of them does the deed.
+async fn together(
+    barrier: &Barrier<Postgres>,
+    deed: Deed,
+    doer: usize,
+) -> Vec<Result<Answer, BarrierError>> {
     let (begun, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (running, ending) = (Arc::clone(&begun), Arc::clone(&end));
     let first = barrier.clone();
@@ -65,7 +79,7 @@ async fn together(barrier: &Barrier<Postgres>, deed: Deed) -> Vec<Result<Answer,
     let mut calls = JoinSet::new();
     for nth in 0..CALLS {
         let (barrier, saga_id) = (barrier.clone(), format!("s-{nth}"));
-        let deed = if nth == CALLS / 2 { deed } else { Deed::Nothing };
+        let deed = if nth == doer { deed } else { Deed::Nothing };
         calls.spawn(async move {
             let identity = action(&saga_id);
             (nth, barrier.act(&identity, async move |tx| run(tx, &saga_id, deed).await).await)
@@ -84,11 +98,15 @@ async fn transactions(shop: &Shop<Postgres>) -> i64 {
     Postgres::number(shop.barrier.pool(), "SELECT count(DISTINCT transaction) FROM seen").await
 }
 
-/// All calls but the one in the middle were answered and had their effect, and that one had none.
-async fn others_are_unharmed(shop: &Shop<Postgres>, answers: &[Result<Answer, BarrierError>]) {
+/// All calls but that of the doer were answered and had their effect, and that one had none.
+async fn others_are_unharmed(
+    shop: &Shop<Postgres>,
+    answers: &[Result<Answer, BarrierError>],
+    doer: usize,
+) {
     for (nth, answer) in answers.iter().enumerate() {
         let saga_id = format!("s-{nth}");
-        let is_done = nth != CALLS / 2;
+        let is_done = nth != doer;
         if is_done {
             assert_eq!(answer.as_ref().unwrap().body(), format!("\"done for {saga_id}\""));
         }
@@ -99,7 +117,9 @@ async fn others_are_unharmed(shop: &Shop<Postgres>, answers: &[Result<Answer, Ba
 #[tokio::test]
 async fn calls_that_arrive_together_share_a_transaction() {
     let shop = shop().await;
-    for (nth, answer) in together(&shop.barrier, Deed::Nothing).await.into_iter().enumerate() {
+    for (nth, answer) in
+        together(&shop.barrier, Deed::Nothing, MIDDLE).await.into_iter().enumerate()
+    {
         assert_eq!(answer.unwrap().body(), format!("\"done for s-{nth}\""));
     }
     assert_eq!(transactions(&shop).await, 1);
@@ -109,9 +129,9 @@ async fn calls_that_arrive_together_share_a_transaction() {
 #[tokio::test]
 async fn a_rejection_is_recorded_without_its_writes_and_the_others_go_on() {
     let shop = shop().await;
-    let answers = together(&shop.barrier, Deed::Reject).await;
-    others_are_unharmed(&shop, &answers).await;
-    assert_eq!(answers[CALLS / 2].as_ref().unwrap().status(), 422);
+    let answers = together(&shop.barrier, Deed::Reject, MIDDLE).await;
+    others_are_unharmed(&shop, &answers, MIDDLE).await;
+    assert_eq!(answers[MIDDLE].as_ref().unwrap().status(), 422);
     assert_eq!((transactions(&shop).await, shop.guard_rows().await), (1, CALLS as i64 + 1));
     assert_eq!(act(&shop.barrier, "s-10").await.unwrap().status(), 422, "it is final");
 }
@@ -119,23 +139,103 @@ async fn a_rejection_is_recorded_without_its_writes_and_the_others_go_on() {
 #[tokio::test]
 async fn a_failure_takes_nobody_with_it() {
     let shop = shop().await;
-    let answers = together(&shop.barrier, Deed::Fail).await;
-    others_are_unharmed(&shop, &answers).await;
-    assert!(answers[CALLS / 2].is_err());
+    let answers = together(&shop.barrier, Deed::Fail, MIDDLE).await;
+    others_are_unharmed(&shop, &answers, MIDDLE).await;
+    assert!(answers[MIDDLE].is_err());
     assert_eq!((transactions(&shop).await, shop.guard_rows().await), (1, CALLS as i64));
     assert!(act(&shop.barrier, "s-10").await.unwrap().is_processed(), "another try finds no trace");
 }
 
 #[tokio::test]
 async fn whatever_breaks_the_shared_transaction_each_call_gets_one_of_its_own() {
-    for deed in [Deed::Panic, Deed::EndConnection, Deed::EndTransaction] {
+    let deeds = [Deed::Panic, Deed::EndConnection, Deed::EndTransaction, Deed::IgnoreFailure];
+    for (deed, doer) in deeds.into_iter().flat_map(|deed| [0, MIDDLE, CALLS - 1].map(|n| (deed, n)))
+    {
         let shop = shop().await;
-        let answers = together(&shop.barrier, deed).await;
-        others_are_unharmed(&shop, &answers).await;
-        let told = answers.into_iter().nth(CALLS / 2).unwrap().unwrap_err();
+        let answers = together(&shop.barrier, deed, doer).await;
+        others_are_unharmed(&shop, &answers, doer).await;
+        let told = answers.into_iter().nth(doer).unwrap().unwrap_err();
         assert_eq!(Problem::from(told).status, Some(500), "{deed:?}: unknown to the engine");
         assert_eq!(transactions(&shop).await, CALLS as i64 - 1, "{deed:?}");
     }
+}
+
+#[tokio::test]
+async fn several_calls_of_a_step_in_one_group_are_one_after_the_other() {
+    let shop = shop().await;
+    let (barrier, begun, end) =
+        (shop.barrier.clone(), Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (running, ending) = (Arc::clone(&begun), Arc::clone(&end));
+    let first = tokio::spawn(async move {
+        let wait = async move |_: &mut PgConnection| {
+            running.notify_one();
+            ending.notified().await;
+            Ok(())
+        };
+        barrier.act(&action("first"), wait).await
+    });
+    begun.notified().await;
+    let calls = async {
+        // Each joins the queue in this order.
+        tokio::join!(
+            act(&shop.barrier, "twice"),
+            act(&shop.barrier, "twice"),
+            compensate(&shop.barrier, "null"),
+            act(&shop.barrier, "null"),
+            act(&shop.barrier, "undone"),
+            compensate(&shop.barrier, "undone"),
+            async { end.notify_one() },
+        )
+    };
+    let (twice, again, null, dangling, done, undone, ()) = calls.await;
+    assert!(first.await.unwrap().unwrap().is_processed());
+    assert_eq!((twice.unwrap(), shop.effects("twice").await), (again.unwrap(), (1, 0)));
+    assert_eq!((null.unwrap().body(), dangling.unwrap().status()), ("null", 409));
+    assert!(done.unwrap().is_processed() && undone.unwrap().is_processed());
+    assert_eq!((shop.effects("null").await, shop.effects("undone").await), ((0, 0), (1, 1)));
+    // One each for the call in front and for `twice`, two for each of the others.
+    assert_eq!(shop.guard_rows().await, 6);
+}
+
+#[tokio::test]
+async fn a_call_that_another_process_has_in_hand_is_waited_for_and_answered_as_there() {
+    let shop = shop().await;
+    let other = shop.other_process().await;
+    let (begun, end) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (running, ending) = (Arc::clone(&begun), Arc::clone(&end));
+    let there = tokio::spawn(async move {
+        let identity = action("s-3");
+        let answer = other.act(&identity, async move |tx| {
+            running.notify_one();
+            ending.notified().await;
+            run(tx, "s-3", Deed::Nothing).await?;
+            Ok("done there".to_owned())
+        });
+        answer.await
+    });
+    begun.notified().await;
+    let barrier = shop.barrier.clone();
+    let here = tokio::spawn(async move { together(&barrier, Deed::Nothing, MIDDLE).await });
+    until_a_claim_waits(&shop).await;
+    end.notify_one();
+    assert!(there.await.unwrap().unwrap().is_processed());
+    let answers = here.await.unwrap();
+    assert!(answers.iter().all(|answer| answer.as_ref().unwrap().is_processed()));
+    assert_eq!(answers[3].as_ref().unwrap().body(), "\"done there\"");
+    assert_eq!((shop.effects("s-3").await, transactions(&shop).await), ((1, 0), 2));
+}
+
+#[tokio::test]
+async fn what_is_put_off_in_a_group_leaves_no_guard_row_and_what_came_before_is_answered_again() {
+    let shop = shop().await;
+    assert!(act(&shop.barrier, "s-3").await.unwrap().is_processed());
+    let answers = together(&shop.barrier, Deed::PutOff, MIDDLE).await;
+    assert_eq!(answers[MIDDLE].as_ref().unwrap().status(), 503);
+    assert_eq!(answers[3].as_ref().unwrap().body(), "\"done for s-3\"");
+    assert_eq!((shop.effects("s-3").await, shop.effects("s-10").await), ((1, 0), (0, 0)));
+    // The call in front of them has one too.
+    assert_eq!((transactions(&shop).await, shop.guard_rows().await), (1, CALLS as i64));
+    assert!(act(&shop.barrier, "s-10").await.unwrap().is_processed());
 }
 
 #[tokio::test]
@@ -156,10 +256,40 @@ async fn shared_commit(how: AtCommit) {
     assert!(act(&barrier, "warm").await.unwrap().is_processed());
     let is_known = matches!(how, AtCommit::LoseAnswer);
     proxy.break_commit_after_next(how);
-    for (nth, answer) in together(&barrier, Deed::Nothing).await.into_iter().enumerate() {
+    for (nth, answer) in together(&barrier, Deed::Nothing, MIDDLE).await.into_iter().enumerate() {
         assert_eq!(answer.unwrap().body(), format!("\"done for s-{nth}\""));
         assert_eq!(shop.effects(&format!("s-{nth}")).await, (1, 0));
     }
     let expected = if is_known { 1 } else { CALLS as i64 };
     assert_eq!(transactions(&shop).await, expected);
+}
+
+#[tokio::test]
+async fn guard_rows_are_found_by_their_key_in_a_young_table_and_in_a_large_one() {
+    const CLAIM: &str = include_str!("../../src/barrier/postgres/claim_guards.sql");
+    const ANSWER: &str = include_str!("../../src/barrier/postgres/answer_guards.sql");
+    let shop = shop().await;
+    let mut db = shop.barrier.pool().acquire().await.unwrap();
+    let statements = [
+        format!("PREPARE claim (text[], text[], text[], int4, int8) AS {CLAIM}"),
+        format!("PREPARE answer (text[], text[], text[], int4[], text[], int8) AS {ANSWER}"),
+        "SET plan_cache_mode = force_generic_plan".to_owned(),
+    ];
+    for statement in statements {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut *db).await.unwrap();
+    }
+    let fill = "INSERT INTO saga_barrier SELECT 's-' || n, 'step', 'action', 200, '1', n \
+                FROM generate_series(1, 20000) AS n";
+    for prepare in ["SELECT 1", fill, "ANALYZE saga_barrier"] {
+        Postgres::run(&mut db, prepare).await.unwrap();
+        for execute in [
+            "EXPLAIN EXECUTE claim ('{a}', '{b}', '{action}', 0, 1)",
+            "EXPLAIN EXECUTE answer ('{a}', '{b}', '{action}', '{200}', '{1}', 1)",
+        ] {
+            let plan: Vec<(String,)> = sqlx::query_as(execute).fetch_all(&mut *db).await.unwrap();
+            let plan: Vec<String> = plan.into_iter().map(|(line,)| line).collect();
+            let walks = plan.iter().any(|line| line.contains("Seq Scan on saga_barrier"));
+            assert!(!walks, "after {prepare}: {plan:#?}");
+        }
+    }
 }

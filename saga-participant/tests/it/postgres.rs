@@ -221,7 +221,7 @@ async fn a_commit_that_stays_in_doubt_is_never_told_as_not_done() {
     assert_eq!(shop.effects("s").await, (1, 0));
 }
 
-async fn until_a_claim_waits(shop: &Shop<Postgres>) {
+pub(crate) async fn until_a_claim_waits(shop: &Shop<Postgres>) {
     let waiting = "SELECT count(*) FROM pg_stat_activity \
         WHERE datname = current_database() AND wait_event_type = 'Lock'";
     while Postgres::number(shop.barrier.pool(), waiting).await == 0 {
