@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Connection as _, Pool, SqlSafeStr as _};
 use tokio::time::timeout;
 
-use crate::sql::{Home, Schema, Sql, SqlError};
+use crate::sql::{Home, Pair, Schema, Sql, SqlError};
 
 /// The tables that [`post`] and [`Books::read`] use; creates them where they do not exist.
 pub const SCHEMA: Schema = Schema {
@@ -48,6 +48,36 @@ const MOVEMENTS: &str = "\
            CAST(sum(CASE op WHEN 'compensation' THEN 1 ELSE 0 END) AS BIGINT), \
            max(amount) \
     FROM movement GROUP BY saga_id ORDER BY min(id)";
+
+/// Moves an amount and records the movement.
+const POST: Pair = Pair {
+    sqlite: ["UPDATE account SET balance = balance - $1, held = held + $1 WHERE name = $2", RECORD],
+    postgres: "WITH moved AS ( \
+           UPDATE account SET balance = balance - $1, held = held + $1 WHERE name = $2 \
+           RETURNING name \
+         ) \
+         INSERT INTO movement (saga_id, step, op, account, amount) \
+         SELECT $3, $4, $5, name, $6 FROM moved",
+};
+
+/// The same where the balance suffices.
+const TAKE: Pair = Pair {
+    sqlite: [
+        "UPDATE account SET balance = balance - $1, held = held + $1 \
+         WHERE name = $2 AND balance >= $1",
+        RECORD,
+    ],
+    postgres: "WITH moved AS ( \
+           UPDATE account SET balance = balance - $1, held = held + $1 \
+           WHERE name = $2 AND balance >= $1 \
+           RETURNING name \
+         ) \
+         INSERT INTO movement (saga_id, step, op, account, amount) \
+         SELECT $3, $4, $5, name, $6 FROM moved",
+};
+
+const RECORD: &str =
+    "INSERT INTO movement (saga_id, step, op, account, amount) VALUES ($3, $4, $5, $2, $6)";
 
 /// Whose books they are and what they count.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +128,8 @@ impl Movement {
 }
 
 /// Books one effect of a call: an action moves `amount` from the account's balance to what is
-/// held, a compensation moves it back. An amount of 0 is no effect and leaves no trace.
+/// held, whatever is left there; a compensation moves it back. An amount of 0 is no effect and leaves
+/// no trace.
 ///
 /// # Errors
 /// [`SqlError::NoRow`] when there is no such account; any other error of the database.
@@ -115,35 +146,69 @@ pub async fn post<DB: Sql>(
         Op::Action => i64::from(amount),
         Op::Compensation => -i64::from(amount),
     };
-    let moved = DB::execute(
-        tx,
-        "UPDATE account SET balance = balance - $1, held = held + $1 WHERE name = $2",
-        &[taken.into(), account.into()],
-    )
-    .await?;
-    if moved == 0 {
-        return Err(SqlError::NoRow);
+    match change::<DB>(tx, POST, identity, account, amount, taken).await? {
+        0 => Err(SqlError::NoRow),
+        _ => Ok(()),
     }
-    let CallIdentity { saga_id, step, op } = identity;
-    DB::execute(
-        tx,
-        "INSERT INTO movement (saga_id, step, op, account, amount) VALUES ($1, $2, $3, $4, $5)",
-        &[saga_id.into(), step.into(), op.as_str().into(), account.into(), amount.into()],
-    )
-    .await?;
-    Ok(())
 }
 
-/// The free balance of an account, which nobody else can change before the transaction ends;
-/// `None` when there is no such account.
+/// Books the effect of an action as [`post`] does, but only where there is enough.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn balance<DB: Sql>(tx: &mut DB::Tx, account: &str) -> Result<Option<i64>, SqlError> {
-    // To write what is there holds the row until the end of the transaction, on PostgreSQL too.
-    let hold = "UPDATE account SET balance = balance WHERE name = $1 RETURNING balance";
-    let row = DB::fetch_optional::<(i64,)>(tx, hold, &[account.into()]).await?;
-    Ok(row.map(|(balance,)| balance))
+pub async fn take<DB: Sql>(
+    tx: &mut DB::Tx,
+    identity: &CallIdentity,
+    account: &str,
+    amount: u32,
+) -> Result<Taken, SqlError> {
+    // What looks also takes, so that nobody can come in between.
+    if amount > 0 && change::<DB>(tx, TAKE, identity, account, amount, amount.into()).await? > 0 {
+        return Ok(Taken::All);
+    }
+    let left = "SELECT balance FROM account WHERE name = $1";
+    let left = DB::fetch_optional::<(i64,)>(tx, left, &[account.into()]).await?;
+    Ok(match left {
+        None => Taken::NoAccount,
+        Some(_) if amount == 0 => Taken::All,
+        Some((left,)) => Taken::TooLittle { left },
+    })
+}
+
+/// What came of a [`take`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// The amount is held now.
+    All,
+    /// Nothing was taken: there is less.
+    TooLittle {
+        /// What there is.
+        left: i64,
+    },
+    /// There is no such account.
+    NoAccount,
+}
+
+/// Takes from the balance of an account what is then held, and records the movement. Returns 0 where
+/// the account is not there, or has less and should not.
+async fn change<DB: Sql>(
+    tx: &mut DB::Tx,
+    change: Pair,
+    identity: &CallIdentity,
+    account: &str,
+    amount: u32,
+    taken: i64,
+) -> Result<u64, SqlError> {
+    let CallIdentity { saga_id, step, op } = identity;
+    let values = [
+        taken.into(),
+        account.into(),
+        saga_id.into(),
+        step.into(),
+        op.as_str().into(),
+        amount.into(),
+    ];
+    DB::execute_pair(tx, change, &values).await
 }
 
 impl Books {

@@ -15,7 +15,7 @@ use crate::books::{self, Title};
 use crate::guard::Guarded;
 use crate::order::Order;
 use crate::participant::Participant;
-use crate::sql::{Schema, Sql};
+use crate::sql::{Schema, Sql, SqlError};
 
 /// The name of the step that redeems the coupon; later steps find its output under it.
 pub const REDEEM_COUPON: &str = "redeem-coupon";
@@ -77,23 +77,34 @@ async fn spend<DB: Sql>(
     identity: &CallIdentity,
     code: &str,
 ) -> Result<Redemption, Refusal> {
-    // To write what is there keeps others from the row until the transaction ends.
-    let hold = "UPDATE coupon SET state = state WHERE code = $1 RETURNING cents, expires_at, state";
-    let coupon: Option<(i64, Option<i64>, String)> =
-        DB::fetch_optional(tx, hold, &[code.into()]).await?;
-    let Some((cents, expires_at, state)) = coupon else {
-        return Err(Refusal::rejected(format!("there is no coupon `{code}`")));
-    };
-    if expires_at.is_some_and(|expires_at| expires_at <= now_micros()) {
-        return Err(Refusal::rejected(format!("the coupon `{code}` has expired")));
-    }
-    if state != "available" {
-        return Err(Refusal::rejected(format!("the coupon `{code}` is already {state}")));
-    }
+    // One statement looks and redeems, so that nobody can come in between.
+    let redeem = "UPDATE coupon SET state = 'redeemed' \
+         WHERE code = $1 AND state = 'available' AND (expires_at IS NULL OR expires_at > $2) \
+         RETURNING cents";
+    let now = now_micros();
+    let redeemed = DB::fetch_optional::<(i64,)>(tx, redeem, &[code.into(), now.into()]).await?;
+    let Some((cents,)) = redeemed else { return Err(refusal::<DB>(tx, code, now).await?) };
     let discount_cents = u32::try_from(cents).map_err(Refusal::failed)?;
-    turn::<DB>(tx, code, ["available", "redeemed"]).await?;
     books::post::<DB>(tx, identity, code, 1).await?;
     Ok(Redemption { coupon: Some(code.to_owned()), discount_cents })
+}
+
+/// Why a coupon was not redeemed.
+async fn refusal<DB: Sql>(tx: &mut DB::Tx, code: &str, now: i64) -> Result<Refusal, SqlError> {
+    let look = "SELECT expires_at, state FROM coupon WHERE code = $1";
+    let coupon: Option<(Option<i64>, String)> =
+        DB::fetch_optional(tx, look, &[code.into()]).await?;
+    let Some((expires_at, state)) = coupon else {
+        return Ok(Refusal::rejected(format!("there is no coupon `{code}`")));
+    };
+    if expires_at.is_some_and(|expires_at| expires_at <= now) {
+        return Ok(Refusal::rejected(format!("the coupon `{code}` has expired")));
+    }
+    if state != "available" {
+        return Ok(Refusal::rejected(format!("the coupon `{code}` is already {state}")));
+    }
+    // Given back between the two statements: no reason to reject any more.
+    Ok(Refusal::failed(format!("the coupon `{code}` has changed meanwhile")))
 }
 
 async fn give_back<DB: Sql>(
@@ -101,22 +112,16 @@ async fn give_back<DB: Sql>(
     identity: &CallIdentity,
     code: &str,
 ) -> Result<(), Refusal> {
-    turn::<DB>(tx, code, ["redeemed", "available"]).await?;
-    books::post::<DB>(tx, identity, code, 1).await?;
-    Ok(())
-}
-
-/// Takes a coupon from one state to the next; fails when it is in another state.
-async fn turn<DB: Sql>(tx: &mut DB::Tx, code: &str, [from, to]: [&str; 2]) -> Result<(), Refusal> {
-    let turned = DB::execute(
+    let restored = DB::execute(
         tx,
-        "UPDATE coupon SET state = $1 WHERE code = $2 AND state = $3",
-        &[to.into(), code.into(), from.into()],
+        "UPDATE coupon SET state = 'available' WHERE code = $1 AND state = 'redeemed'",
+        &[code.into()],
     )
     .await?;
-    if turned == 0 {
-        return Err(Refusal::failed(format!("the coupon `{code}` is not in the state `{from}`")));
+    if restored == 0 {
+        return Err(Refusal::failed(format!("the coupon `{code}` is not in the state `redeemed`")));
     }
+    books::post::<DB>(tx, identity, code, 1).await?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use axum::routing::post;
 use saga_participant::{Answer, BarrierError, Refusal, SagaCall};
 use serde::{Deserialize, Serialize};
 
-use crate::books::{self, Title};
+use crate::books::{self, Taken, Title};
 use crate::guard::Guarded;
 use crate::order::Order;
 use crate::participant::Participant;
@@ -67,16 +67,15 @@ async fn take_out<DB: Sql>(
     if quantity == 0 {
         return Err(Refusal::rejected("the quantity is 0; at least 1 can be reserved"));
     }
-    match books::balance::<DB>(tx, &sku).await? {
-        None => return Err(Refusal::rejected(format!("there is no SKU `{sku}`"))),
-        Some(left) if left < i64::from(quantity) => {
+    match books::take::<DB>(tx, &call.identity(), &sku, quantity).await? {
+        Taken::All => {}
+        Taken::NoAccount => return Err(Refusal::rejected(format!("there is no SKU `{sku}`"))),
+        Taken::TooLittle { left } => {
             return Err(Refusal::rejected(format!(
                 "`{sku}` is out of stock: {quantity} wanted, {left} left"
             )));
         }
-        Some(_) => {}
     }
-    books::post::<DB>(tx, &call.identity(), &sku, quantity).await?;
     let (reservation_id,) = DB::fetch_one(
         tx,
         "INSERT INTO reservation (saga_id, sku, quantity, state) VALUES ($1, $2, $3, 'reserved') \

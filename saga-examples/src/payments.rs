@@ -14,7 +14,7 @@ use crate::coupons::{REDEEM_COUPON, Redemption};
 use crate::guard::Guarded;
 use crate::order::Order;
 use crate::participant::Participant;
-use crate::sql::{Schema, Sql};
+use crate::sql::{Schema, Sql, SqlError};
 
 /// The card that is always declined.
 const DECLINED_CARD: &str = "card-declined";
@@ -63,10 +63,16 @@ async fn charge<DB: Sql>(
     if card == DECLINED_CARD {
         return Err(Refusal::rejected(format!("the card `{card}` is declined")));
     }
-    let open_account = "INSERT INTO account (name, opening, balance, held) VALUES ($1, 0, 0, 0) \
-         ON CONFLICT (name) DO NOTHING";
-    DB::execute(tx, open_account, &[card.into()]).await?;
-    books::post::<DB>(tx, &call.identity(), card, captured_cents).await?;
+    match books::post::<DB>(tx, &call.identity(), card, captured_cents).await {
+        // Its first payment.
+        Err(SqlError::NoRow) => {
+            let open = "INSERT INTO account (name, opening, balance, held) VALUES ($1, 0, 0, 0) \
+                 ON CONFLICT (name) DO NOTHING";
+            DB::execute(tx, open, &[card.into()]).await?;
+            books::post::<DB>(tx, &call.identity(), card, captured_cents).await?;
+        }
+        posted => posted?,
+    }
     let (payment_id,) = DB::fetch_one(
         tx,
         "INSERT INTO payment (saga_id, card, cents) VALUES ($1, $2, $3) RETURNING id",

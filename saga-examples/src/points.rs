@@ -9,7 +9,7 @@ use axum::routing::post;
 use saga_participant::{Answer, BarrierError, Refusal, SagaCall};
 use serde::{Deserialize, Serialize};
 
-use crate::books::{self, Title};
+use crate::books::{self, Taken, Title};
 use crate::guard::Guarded;
 use crate::order::Order;
 use crate::participant::Participant;
@@ -61,16 +61,17 @@ async fn unfreeze<DB: Guarded>(
 
 async fn set_aside<DB: Sql>(tx: &mut DB::Tx, call: &SagaCall<Order>) -> Result<Freeze, Refusal> {
     let Order { customer, points, .. } = call.input.clone();
-    match books::balance::<DB>(tx, &customer).await? {
-        None => return Err(Refusal::rejected(format!("there is no customer `{customer}`"))),
-        Some(has) if has < i64::from(points) => {
+    match books::take::<DB>(tx, &call.identity(), &customer, points).await? {
+        Taken::All => {}
+        Taken::NoAccount => {
+            return Err(Refusal::rejected(format!("there is no customer `{customer}`")));
+        }
+        Taken::TooLittle { left } => {
             return Err(Refusal::rejected(format!(
-                "`{customer}` has not enough points: {points} wanted, {has} free"
+                "`{customer}` has not enough points: {points} wanted, {left} free"
             )));
         }
-        Some(_) => {}
     }
-    books::post::<DB>(tx, &call.identity(), &customer, points).await?;
     let (freeze_id,) = DB::fetch_one(
         tx,
         "INSERT INTO frozen_points (saga_id, customer, points, state) VALUES ($1, $2, $3, 'frozen') \

@@ -21,6 +21,17 @@ pub struct Schema {
     pub postgres: &'static str,
 }
 
+/// Two changes, of which the second is only made where the first has found a row: both take the same
+/// values. PostgreSQL takes them as one statement, which saves a round trip while a row is locked that
+/// others wait for; on SQLite there is none to save.
+#[derive(Debug, Clone, Copy)]
+pub struct Pair {
+    /// For SQLite.
+    pub sqlite: [&'static str; 2],
+    /// For PostgreSQL; the rows that it changes are those of the second.
+    pub postgres: &'static str,
+}
+
 /// A value of a `$1` in a statement.
 #[derive(Debug, Clone, Copy)]
 pub enum Value<'a> {
@@ -104,6 +115,21 @@ pub trait Sql: Send + Sync + 'static {
         statement: &'static str,
         values: &[Value<'_>],
     ) -> impl Future<Output = Result<u64, SqlError>> + Send;
+
+    /// Makes two changes and returns how many rows the second has changed.
+    fn execute_pair(
+        tx: &mut Self::Tx,
+        pair: Pair,
+        values: &[Value<'_>],
+    ) -> impl Future<Output = Result<u64, SqlError>> + Send {
+        async move {
+            let [first, second] = pair.sqlite;
+            match Self::execute(tx, first, values).await? {
+                0 => Ok(0),
+                _ => Self::execute(tx, second, values).await,
+            }
+        }
+    }
 
     /// Runs a statement and returns its rows.
     fn fetch<R: Record>(
@@ -196,6 +222,14 @@ impl Sql for Sqlite {
 
 impl Sql for Postgres {
     statements!(PgConnection);
+
+    async fn execute_pair(
+        db: &mut PgConnection,
+        pair: Pair,
+        values: &[Value<'_>],
+    ) -> Result<u64, SqlError> {
+        Self::execute(db, pair.postgres, values).await
+    }
 }
 
 impl Home for Sqlite {

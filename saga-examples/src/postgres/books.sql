@@ -9,13 +9,14 @@ CREATE TABLE IF NOT EXISTS account (
     held    BIGINT NOT NULL
 ) WITH (fillfactor = 50);
 
--- What happened: one row per effect, never updated, never deleted.
+-- What happened: one row per effect, never updated, never deleted. Each is written together with the
+-- change of its account, so the account is there; a foreign key would lock its row once more.
 CREATE TABLE IF NOT EXISTS movement (
     id      BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     saga_id TEXT   NOT NULL,
     step    TEXT   NOT NULL,
     op      TEXT   NOT NULL CHECK (op IN ('action', 'compensation')),
-    account TEXT   NOT NULL REFERENCES account (name),
+    account TEXT   NOT NULL,
     -- Always positive; an action moves it from balance to held, a compensation back.
     amount  BIGINT NOT NULL CHECK (amount > 0)
 );
