@@ -5,10 +5,10 @@ use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use saga_core::{SagaId, Verdict};
+use saga_core::{SagaId, SagaView};
 use tokio::sync::Notify;
 
-/// Who waits for which saga: each subscriber learns that its log has grown, and the verdict.
+/// Who waits for which saga: each subscriber learns that its log has grown, and how it ended.
 #[derive(Debug, Default)]
 pub(crate) struct Watchers {
     sagas: Mutex<HashMap<SagaId, Watched>>,
@@ -23,14 +23,15 @@ struct Watched {
     watches: usize,
 }
 
-/// What is known of a saga that somebody watches. Those who wait for its verdict alone are not
+/// What is known of a saga that somebody watches. Those who wait for its end alone are not
 /// woken at each step on the way.
 #[derive(Debug, Default)]
 struct News {
     /// Counts the news.
     published: AtomicU64,
     grown: Notify,
-    verdict: OnceLock<Verdict>,
+    /// The saga with its verdict.
+    end: OnceLock<Arc<SagaView>>,
     ended: Notify,
 }
 
@@ -55,12 +56,13 @@ impl Watchers {
         Watch { watchers: self.clone(), id, news, seen }
     }
 
-    /// Tells the subscribers of a saga that its log has grown, and its verdict if it has ended.
-    pub(crate) fn publish(&self, id: SagaId, verdict: Option<&Verdict>) {
+    /// Tells the subscribers of a saga that its log has grown, and shows it to them if it has ended.
+    /// Nobody pays for the showing where nobody watches.
+    pub(crate) fn publish(&self, id: SagaId, ended: Option<&dyn Fn() -> SagaView>) {
         self.any.notify_waiters();
         let Some(news) = self.lock().get(&id).map(|watched| watched.news.clone()) else { return };
-        if let Some(verdict) = verdict {
-            news.verdict.get_or_init(|| verdict.clone());
+        if let Some(show) = ended {
+            news.end.get_or_init(|| Arc::new(show()));
             news.ended.notify_waiters();
         }
         news.published.fetch_add(1, Ordering::SeqCst);
@@ -78,11 +80,6 @@ impl Watchers {
 }
 
 impl Watch {
-    /// The verdict, if it was among the news.
-    pub(crate) fn verdict(&self) -> Option<Verdict> {
-        self.news.verdict.get().cloned()
-    }
-
     /// Resolves at the next news.
     pub(crate) async fn changed(&mut self) {
         // Made before the look, so that what is published after the look wakes it.
@@ -93,12 +90,12 @@ impl Watch {
         self.seen = self.news.published.load(Ordering::SeqCst);
     }
 
-    /// Resolves when the verdict is among the news.
-    pub(crate) async fn ended(&self) -> Verdict {
+    /// Resolves when its end is among the news.
+    pub(crate) async fn ended(&self) -> Arc<SagaView> {
         loop {
             let ended = self.news.ended.notified();
-            if let Some(verdict) = self.verdict() {
-                return verdict;
+            if let Some(end) = self.news.end.get() {
+                return end.clone();
             }
             ended.await;
         }
@@ -131,7 +128,19 @@ mod tests {
     use std::task::{Context, Wake, Waker};
 
     use super::*;
-    use saga_core::Bucket;
+    use saga_core::{Bucket, Definition, Failure, Payload, Saga, StartRequest, Step, Timestamp};
+
+    async fn work() -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn view(id: SagaId) -> SagaView {
+        let definition = Definition::new("pay", [Step::pivot("capture", work)]).unwrap();
+        let request =
+            StartRequest { input: Payload::null(), key: None, traceparent: None, by: None };
+        let now = Timestamp::from_micros(1);
+        SagaView::of(&Saga::start(id, definition.spec().clone(), now, request).0, now)
+    }
 
     /// Whether a task would have been woken.
     #[derive(Default)]
@@ -148,10 +157,9 @@ mod tests {
         let watchers: Arc<Watchers> = Arc::default();
         let id = SagaId::new(1, 2, Bucket::of("a", 1));
         let (mut first, second) = (watchers.watch(id), watchers.watch(id));
-        watchers.publish(id, Some(&Verdict::Completed));
+        watchers.publish(id, Some(&|| view(id)));
         first.changed().await;
-        assert_eq!(second.ended().await, Verdict::Completed);
-        assert_eq!(second.verdict(), Some(Verdict::Completed));
+        assert_eq!(*second.ended().await, view(id));
         drop(first);
         assert_eq!(watchers.lock().len(), 1);
         drop(second);
@@ -188,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_for_the_verdict_is_not_woken_before() {
+    async fn who_waits_for_the_end_is_not_woken_before() {
         let watchers: Arc<Watchers> = Arc::default();
         let id = SagaId::new(1, 2, Bucket::of("a", 1));
         let watch = watchers.watch(id);
@@ -199,8 +207,15 @@ mod tests {
         assert!(ended.as_mut().poll(&mut context).is_pending());
         watchers.publish(id, None);
         assert!(!woken.0.load(Ordering::SeqCst));
-        watchers.publish(id, Some(&Verdict::Compensated));
+        watchers.publish(id, Some(&|| view(id)));
         assert!(woken.0.load(Ordering::SeqCst));
-        assert_eq!(ended.await, Verdict::Compensated);
+        assert_eq!(*ended.await, view(id));
+    }
+
+    #[test]
+    fn a_saga_that_nobody_watches_is_not_shown() {
+        let watchers: Arc<Watchers> = Arc::default();
+        let id = SagaId::new(1, 2, Bucket::of("a", 1));
+        watchers.publish(id, Some(&|| unreachable!("nobody looks")));
     }
 }

@@ -41,15 +41,19 @@ pub(crate) async fn start(State(app): State<App>, call: Call) -> Result<Response
         start = start.by(format!("key {key}"));
     }
     let started = start.await?;
+    let mut ended = None;
     if let Some(wait) = wait {
         tokio::select! {
             biased;
             () = app.closing().cancelled() => {}
             // An error shows itself when the view is read.
-            _ = timeout(wait, started.verdict()) => {}
+            end = timeout(wait, started.ended()) => ended = end.ok().and_then(Result::ok),
         }
     }
-    let view = view(&app, started.id).await?;
+    let view = match ended {
+        Some(view) => view,
+        None => view(&app, started.id).await?,
+    };
     let status = match (started.created, wait.is_some() && view.status.is_alive()) {
         (_, true) => StatusCode::ACCEPTED,
         (true, false) => StatusCode::CREATED,

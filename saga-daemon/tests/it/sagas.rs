@@ -38,6 +38,7 @@ async fn a_rejected_pivot_is_answered_as_compensated_with_the_reason_at_its_step
     assert_eq!(started.body["steps"][0]["effect"], "undone");
     assert_eq!(started.body["steps"][1]["last_error"], "rejected: card declined");
     assert_eq!(started.body["steps"][2]["state"], "pending");
+    assert_eq!(world.api.get(&started.header("location")).await.body, started.body);
 }
 
 #[tokio::test]

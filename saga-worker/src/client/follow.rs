@@ -1,14 +1,16 @@
 //! Waiting for a saga: its verdict, its events as they come.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream::try_unfold;
-use saga_core::{Event, SagaId, Transition, Verdict, Wait, WaitReason};
+use saga_core::{Event, SagaId, SagaView, Transition, Verdict, Wait, WaitReason};
 use tokio::time::{sleep, timeout};
 
 use super::{Client, ClientError, Started, decode};
+use crate::runtime::Runtime;
 use crate::watchers::Watch;
 
 /// First pause between looks at a saga that another process drives; doubled up to [`PAUSE_MAX`].
@@ -32,7 +34,8 @@ impl Client {
             if let Some(verdict) = self.verdict_on_record(id).await? {
                 return Ok(verdict);
             }
-            if let Some(verdict) = patience.verdict_or_pause().await {
+            let end = patience.end_or_pause().await;
+            if let Some(verdict) = end.and_then(|end| end.verdict.clone()) {
                 return Ok(verdict);
             }
         }
@@ -147,14 +150,48 @@ impl Started {
     /// # Errors
     /// As [`Client::verdict`].
     pub async fn verdict(&self) -> Result<Verdict, ClientError> {
-        if let Some(watch) = &self.watch {
-            // It runs in this process and was watched from the first: no need to ask the store.
-            let mut patience = Patience { watch: watch.clone(), pause: PAUSE_MAX };
-            if let Some(verdict) = patience.verdict_or_pause().await {
-                return Ok(verdict);
-            }
+        match self.end_in_this_process().await.and_then(|end| end.verdict.clone()) {
+            Some(verdict) => Ok(verdict),
+            None => self.client.verdict(self.id).await,
         }
-        self.client.verdict(self.id).await
+    }
+
+    /// Waits for the verdict as [`Started::verdict`] does, and shows the saga as it ended, with what
+    /// its steps have answered. Where it ends in this process, the store is not asked.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # use std::sync::Arc;
+    /// # use saga_core::{Definition, Failure, MemoryStore, Step, Verdict};
+    /// # use saga_worker::{SystemClock, Worker};
+    /// # async fn charge(cents: u32) -> Result<u32, Failure> { Ok(cents) }
+    /// # let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+    /// # let pay = Definition::new("pay", [Step::pivot("capture-payment", charge)])?;
+    /// # let worker = Worker::builder(store).register(pay).start().await?;
+    /// let payment = worker.start("pay", &1_700).await?.ended().await?;
+    /// assert_eq!(payment.verdict, Some(Verdict::Completed));
+    /// assert_eq!(payment.steps[0].output.as_ref().map(|cents| cents.as_json()), Some("1700"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Client::verdict`] and [`Client::view`].
+    pub async fn ended(&self) -> Result<SagaView, ClientError> {
+        if let Some(end) = self.end_in_this_process().await {
+            return Ok(Arc::unwrap_or_clone(end));
+        }
+        self.client.verdict(self.id).await?;
+        let view = self.client.view(self.id).await?;
+        view.ok_or(ClientError::NotFound { id: self.id })
+    }
+
+    /// Its end, if it runs here and was watched from the first.
+    async fn end_in_this_process(&self) -> Option<Arc<SagaView>> {
+        let watch = self.watch.clone()?;
+        let mut patience = Patience::with(&self.client, self.id, watch, PAUSE_MAX);
+        patience.end_or_pause().await
     }
 
     /// The saga's transitions from its start on; see [`Client::events`].
@@ -207,26 +244,41 @@ impl Follow {
 
 /// Pauses between looks: cut short by news from this process, growing otherwise.
 pub(super) struct Patience {
+    id: SagaId,
     watch: Watch,
     pause: Duration,
+    /// The worker of this process, if it has one.
+    runtime: Weak<Runtime>,
 }
 
 impl Patience {
     /// Subscribes first, so that no news between a look and the next wait is missed.
     pub(super) fn new(client: &Client, id: SagaId) -> Self {
-        Self { watch: client.watchers.watch(id), pause: PAUSE_MIN }
+        Self::with(client, id, client.watchers.watch(id), PAUSE_MIN)
     }
 
-    /// Waits for the verdict among the news of this process; `None` when it is time to look.
-    async fn verdict_or_pause(&mut self) -> Option<Verdict> {
-        tokio::select! {
-            biased;
-            verdict = self.watch.ended() => Some(verdict),
-            () = sleep(self.pause) => {
-                self.pause = (self.pause * 2).min(PAUSE_MAX);
-                None
+    fn with(client: &Client, id: SagaId, watch: Watch, pause: Duration) -> Self {
+        Self { id, watch, pause, runtime: client.runtime.clone() }
+    }
+
+    /// Waits for the end among the news of this process; `None` when it is time to look. While the
+    /// saga is driven here there is nothing to look for: its end will be among the news.
+    async fn end_or_pause(&mut self) -> Option<Arc<SagaView>> {
+        loop {
+            tokio::select! {
+                biased;
+                end = self.watch.ended() => return Some(end),
+                () = sleep(self.pause) => self.pause = (self.pause * 2).min(PAUSE_MAX),
+            }
+            if !self.is_driven_here() {
+                return None;
             }
         }
+    }
+
+    fn is_driven_here(&self) -> bool {
+        let runtime = self.runtime.upgrade();
+        runtime.is_some_and(|runtime| runtime.is_driven(self.id) && !runtime.is_barred(self.id))
     }
 
     pub(super) async fn wait(&mut self) {

@@ -1,7 +1,7 @@
 //! Making events durable, however long the store takes to come back.
 
 use saga_core::store::{Append, AppendError, CommandAnswer, Owner, Summary};
-use saga_core::{Event, Next, Op, PlannedCall, Saga, StepState, Stimulus, Timestamp};
+use saga_core::{Event, Next, Op, PlannedCall, Saga, SagaView, StepState, Stimulus, Timestamp};
 use tokio::time::{sleep, timeout_at};
 
 use super::{Executor, Halt, Rest};
@@ -123,8 +123,9 @@ impl Executor {
     }
 
     fn publish(&self) {
-        let verdict = self.saga.ended().map(|(_, verdict)| verdict);
-        self.runtime.watchers.publish(self.saga.id(), verdict);
+        let show = || SagaView::of(&self.saga, self.at);
+        let ended = self.saga.ended().map(|_| &show as &dyn Fn() -> SagaView);
+        self.runtime.watchers.publish(self.saga.id(), ended);
     }
 
     fn refuses(&self) -> bool {

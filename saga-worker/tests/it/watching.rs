@@ -226,3 +226,44 @@ async fn a_paused_saga_is_settled_once_its_last_call_has_come_back() {
     assert!(world.clock.elapsed() >= Duration::from_secs(2), "not while a call is under way");
     assert!(world.client().settled(saga_core::SagaId::from_bytes([7; 16])).await.is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_in_the_process_that_drives_a_saga_does_not_ask_the_store() {
+    let world = World::new();
+    world.desk.always("redeem", ACTION, Behave::Slow(Duration::from_millis(2_500)));
+    let access = world.access();
+    let worker = world.builder(&access).start().await.unwrap();
+    for reads in [0, 1] {
+        let started = order(&worker).await;
+        let before = access.calls();
+        let waiting = async {
+            match reads {
+                0 => started.verdict().await,
+                // Who has not started it has to look once.
+                _ => worker.verdict(started.id).await,
+            }
+        };
+        assert_eq!(within_an_hour(waiting).await.unwrap(), Verdict::Completed);
+        let asked = |op| access.calls().get(op).copied() != before.get(op).copied();
+        let after = ["row", "load", "log", "find"].map(asked);
+        assert_eq!(after, [reads == 1, false, false, false]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_saga_is_shown_as_it_ended_wherever_it_did_so() {
+    let world = World::new();
+    let worker = world.worker().await;
+    let here = order(&worker).await;
+    let ended = within_an_hour(here.ended()).await.unwrap();
+    assert_eq!((ended.verdict.clone(), ended.wait.clone()), (Some(Verdict::Completed), None));
+    assert_eq!(ended, world.view(here.id).await);
+    world.desk.always("redeem", ACTION, Behave::Reject);
+    let elsewhere = order(&world.client()).await;
+    let ended = within_an_hour(elsewhere.ended()).await.unwrap();
+    assert_eq!(ended.status, Status::Compensated);
+    assert_eq!(ended, world.view(elsewhere.id).await);
+    let turned = order(&worker).await;
+    let ended = within_an_hour(turned.ended()).await.unwrap();
+    assert_eq!((ended.status, ended), (Status::Compensated, world.view(turned.id).await));
+}
