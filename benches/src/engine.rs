@@ -14,6 +14,7 @@ use crate::database::Database;
 use crate::figures::{Figures, Samples};
 use crate::finished;
 use crate::load::{Load, Window};
+use crate::machine;
 use crate::on_record;
 use crate::workload::{self, ORDER, Order, Shape};
 
@@ -41,6 +42,7 @@ pub(crate) struct Engine {
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let Options { load, engine } = options;
+    machine::tell();
     Figures::print_head(load);
     for &concurrency in &load.concurrency {
         measure(load, engine, concurrency)?.print(load)?;

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::cost::{Costs, Meter};
 use crate::load::{Load, StoreKind, Window};
+use crate::machine;
 
 /// What one run saw: how many sagas ended in its window, and how long each took that began in it,
 /// however late it ended.
@@ -80,6 +81,28 @@ impl Figures {
         })
     }
 
+    /// Each figure as the median of several runs; counts are those of this one.
+    pub(crate) fn median(&self, runs: &[&Self]) -> Self {
+        let of = |of: fn(&Self) -> f64| median(runs.iter().map(|run| of(run)).collect());
+        let told = |of: fn(&Costs) -> Option<f64>| {
+            let told: Option<Vec<f64>> = runs.iter().map(|run| of(&run.costs)).collect();
+            told.map(median)
+        };
+        Self {
+            sagas_per_s: of(|run| run.sagas_per_s),
+            p50_ms: of(|run| run.p50_ms),
+            p99_ms: of(|run| run.p99_ms),
+            costs: Costs {
+                engine_cpu_s_per_1000: told(|costs| costs.engine_cpu_s_per_1000),
+                database_cpu_s_per_1000: told(|costs| costs.database_cpu_s_per_1000),
+                wal_bytes_per_saga: told(|costs| costs.wal_bytes_per_saga),
+                written_bytes_per_saga: told(|costs| costs.written_bytes_per_saga),
+                commits_per_saga: told(|costs| costs.commits_per_saga),
+            },
+            ..self.clone()
+        }
+    }
+
     /// Bytes written per saga, whichever the store tells.
     pub(crate) fn written_bytes(&self) -> Option<f64> {
         self.costs.wal_bytes_per_saga.or(self.costs.written_bytes_per_saga)
@@ -113,8 +136,7 @@ impl Figures {
 
     pub(crate) fn print(&self, load: &Load) -> anyhow::Result<()> {
         if load.json {
-            println!("{}", serde_json::to_string(self)?);
-            return Ok(());
+            return machine::print_json(self);
         }
         let Self { bench, store, concurrency, sagas_per_s, p50_ms, p99_ms, costs, .. } = self;
         let bytes = self.written_bytes();

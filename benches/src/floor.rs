@@ -12,6 +12,7 @@ use crate::cost::Meter;
 use crate::database::Database;
 use crate::figures::{Figures, Samples};
 use crate::load::{Load, StoreKind, Window};
+use crate::machine;
 use rows::Rows;
 
 /// Figures of the floor.
@@ -37,6 +38,7 @@ pub(crate) struct Batching {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    machine::tell();
     Figures::print_head(&options.load);
     for &concurrency in &options.load.concurrency {
         measure(&options.load, &options.batching, concurrency)?.print(&options.load)?;

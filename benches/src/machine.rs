@@ -4,15 +4,43 @@ use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::Path;
 use std::process::Command;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+use throwaway_postgres::URL_VARIABLE;
+
+use crate::look::Look;
 
 /// How often the disk is asked.
 const SYNCS: usize = 200;
 /// What is written each time: a page of a database.
 const PAGE: [u8; 4_096] = [0x5a; 4_096];
+/// What a server that was given is asked: 150008 is 15.8.
+const VERSION: &str = "SELECT current_setting('server_version_num')::bigint";
+
+/// The facts in one line, found out once, before the load is there.
+static FACTS: LazyLock<String> = LazyLock::new(|| match Machine::look() {
+    Ok(machine) => {
+        machine.warn();
+        machine.facts()
+    }
+    Err(error) => format!("unknown: {error:#}"),
+});
+
+/// Says on stderr on what machine a bench is about to run.
+pub(crate) fn tell() {
+    eprintln!("machine: {}", *FACTS);
+}
+
+/// Prints the figures of a run as one line of JSON, with the facts of the machine.
+pub(crate) fn print_json(figures: &impl Serialize) -> anyhow::Result<()> {
+    let mut object = serde_json::to_value(figures)?;
+    object["machine"] = FACTS.as_str().into();
+    println!("{object}");
+    Ok(())
+}
 
 /// Where and with what a report was made.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -30,6 +58,7 @@ pub(crate) struct Machine {
     pub(crate) load_before: String,
     pub(crate) release: String,
     pub(crate) profile: String,
+    /// Of the checkout in which the program was run, if it was run in one.
     pub(crate) commit: String,
     pub(crate) postgres: String,
     pub(crate) command: String,
@@ -61,6 +90,21 @@ impl Machine {
         })
     }
 
+    /// Says what makes its figures worth little.
+    pub(crate) fn warn(&self) {
+        if self.filesystem == "tmpfs" {
+            eprintln!("warning: the databases are on tmpfs, where nothing is durable");
+        }
+        if self.profile == "debug" {
+            eprintln!("warning: this is a debug build; figures are for `cargo run --release`");
+        }
+    }
+
+    fn facts(&self) -> String {
+        let facts = self.lines().into_iter().filter(|(name, _)| *name != "Command");
+        facts.map(|(name, fact)| format!("{name} {fact}")).collect::<Vec<_>>().join("; ")
+    }
+
     /// The facts as lines of a table.
     pub(crate) fn lines(&self) -> Vec<(&'static str, String)> {
         vec![
@@ -73,7 +117,10 @@ impl Machine {
                 format!("p50 {:.3} ms, p99 {:.3} ms", self.fsync_p50_ms, self.fsync_p99_ms),
             ),
             ("Load before the run", self.load_before.clone()),
-            ("Saga", format!("{} ({}), {} build", self.release, self.commit, self.profile)),
+            (
+                "Saga",
+                format!("{} (checkout {}), {} build", self.release, self.commit, self.profile),
+            ),
             ("PostgreSQL", self.postgres.clone()),
             ("Command", self.command.clone()),
         ]
@@ -119,9 +166,22 @@ fn filesystem(mounts: &str, folder: &Path) -> Option<String> {
 }
 
 fn postgres() -> Option<String> {
+    if let Some(url) = std::env::var_os(URL_VARIABLE) {
+        let asked = version(url.to_str()?);
+        return Some(asked.map_or_else(
+            |error| format!("a server that was given and does not tell its version: {error:#}"),
+            |version| format!("{}.{}, a server that was given", version / 10_000, version % 10_000),
+        ));
+    }
     let newest = fs::read_dir("/usr/lib/postgresql").ok()?.flatten().map(|entry| entry.path());
     let program = newest.max()?.join("bin/postgres");
     said(program.to_str()?, &["--version"])
+}
+
+fn version(url: &str) -> anyhow::Result<i64> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let version = async { Look::open(url).await?.number(VERSION).await };
+    runtime.block_on(version)?.context("it says nothing")
 }
 
 fn said(program: &str, arguments: &[&str]) -> Option<String> {
@@ -158,6 +218,8 @@ mod tests {
     fn a_look_tells_at_least_the_disk_and_the_command() {
         let machine = Machine::look().unwrap();
         assert!(machine.fsync_p50_ms > 0.0 && machine.fsync_p50_ms <= machine.fsync_p99_ms);
+        let facts = machine.facts();
+        assert!(facts.contains("fdatasync") && facts.contains("checkout"), "{facts}");
         assert!(!machine.command.contains('/'), "{}", machine.command);
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::database::Database;
 use crate::load::StoreKind;
 use crate::look::Look;
+use crate::machine;
 use crate::worker_process::{Fate, Served};
 
 /// Room of the worker beyond all the sagas, so that a look for others never stops a start.
@@ -64,6 +65,7 @@ struct Figures {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    machine::tell();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if !options.json {
         println!("bytes for each of {} sagas on {}", options.sagas, options.store.name());
@@ -132,8 +134,7 @@ async fn at_rest(look: &mut Look, kind: Fate, wanted: u64) -> anyhow::Result<()>
 impl Figures {
     fn print(&self, options: &Options) -> anyhow::Result<()> {
         if options.json {
-            println!("{}", serde_json::to_string(self)?);
-            return Ok(());
+            return machine::print_json(self);
         }
         let Self { kind, memory_per_saga, memory_per_further_saga, disk_per_saga, .. } = self;
         println!(

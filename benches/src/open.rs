@@ -60,6 +60,7 @@ pub(crate) fn measure(options: &Options, title: &str) -> anyhow::Result<Report> 
         eprintln!("warning: {warning}");
     }
     let machine = Machine::look()?;
+    machine.warn();
     let database = match (options.target, options.store) {
         (Kind::Engine, store) => Database::fresh(store)?,
         (Kind::Daemon | Kind::Orders, _) => Database::Memory,

@@ -8,6 +8,7 @@ use crate::engine::{self, Engine};
 use crate::figures::{Figures, median};
 use crate::floor::{self, Batching};
 use crate::load::{Load, StoreKind};
+use crate::machine;
 
 /// Floor and engine in turn.
 #[derive(Clone, Debug, Args)]
@@ -41,6 +42,7 @@ struct Ratio {
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let Options { load, batching, engine, rounds } = options;
+    machine::tell();
     Figures::print_head(load);
     for &concurrency in &load.concurrency {
         let (mut floors, mut engines) = (Vec::new(), Vec::new());
@@ -69,11 +71,10 @@ impl Ratio {
     fn print(&self, load: &Load) -> anyhow::Result<()> {
         let Self { bench, store, concurrency, throughput, p50, .. } = self;
         if load.json {
-            println!("{}", serde_json::to_string(self)?);
-        } else {
-            let store = store.name();
-            println!("{bench:>6} {store:>8} {concurrency:>5} {throughput:>10.2} {p50:>9.2}");
+            return machine::print_json(self);
         }
+        let store = store.name();
+        println!("{bench:>6} {store:>8} {concurrency:>5} {throughput:>10.2} {p50:>9.2}");
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::database::Database;
 use crate::load::StoreKind;
 use crate::look::Look;
+use crate::machine;
 use crate::worker_process::{Books, Fate, STEPS, Served, WorkerProcess, check_books};
 
 /// Room of the first worker beyond the sagas in flight: a claim takes up to 64 places while it looks,
@@ -90,6 +91,7 @@ struct Times {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    machine::tell();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let figures = runtime.block_on(measure(options))?;
     figures.print(options)
@@ -205,8 +207,7 @@ impl Times {
 impl Figures {
     fn print(&self, options: &Options) -> anyhow::Result<()> {
         if options.json {
-            println!("{}", serde_json::to_string(self)?);
-            return Ok(());
+            return machine::print_json(self);
         }
         let Self { in_flight, workers, concurrency, lease_ms, moved_per_s, effects, .. } = self;
         let Times { lease_end_ms, first_ms, half_ms, all_ms, ended_ms } = self.times;

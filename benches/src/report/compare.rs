@@ -67,6 +67,8 @@ fn pairs(a: &Report, b: &Report) -> Vec<Pair> {
         pair("verdicts/s", a.verdicts_per_s, b.verdicts_per_s),
         pair("not completed %", not_completed(&a.ends), not_completed(&b.ends)),
     ];
+    let disk = (a.machine.fsync_p50_ms, b.machine.fsync_p50_ms);
+    pairs.push(pair("4 KiB and fdatasync, p50 ms", disk.0, disk.1));
     pairs.extend(latencies("", &a.latencies, &b.latencies));
     for phase in a.phases.iter().filter(|_| a.phases.len() > 1) {
         if let Some(other) = b.phase(&phase.name) {
