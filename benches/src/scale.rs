@@ -52,7 +52,7 @@ pub(crate) struct Options {
     #[arg(long, value_delimiter = ',', default_value = "200,2048,16384,65536", value_parser = clap::value_parser!(u32).range(200..=250_000))]
     payload: Vec<u32>,
 
-    /// Finished sagas in the tables; the full list is 0,100000,1000000,5000000
+    /// Finished sagas in the tables; the full list, 0,100000,1000000,5000000, takes many minutes
     #[arg(long, value_delimiter = ',', default_value = "0,100000,1000000", value_parser = clap::value_parser!(u64).range(0..=10_000_000))]
     history: Vec<u64>,
 
@@ -68,6 +68,10 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
 
+    /// How often each size is run; of each figure the median counts, and the spread is shown
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
+    rounds: u8,
+
     /// Writes PATH.json and PATH.html, with a plot for each dimension
     #[arg(long, value_name = "PATH")]
     report: Option<PathBuf>,
@@ -79,12 +83,13 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     // Before the load is ours.
-    let machine = options.report.as_ref().map(|_| Machine::look()).transpose()?;
+    let machine = Machine::look()?;
+    machine.warn();
     let mut all = Vec::new();
     for &dimension in &options.only {
         all.push(options.measure(dimension)?);
     }
-    if let (Some(path), Some(machine)) = (&options.report, machine) {
+    if let Some(path) = &options.report {
         page::write(path, options.store, &machine, &all)?;
     }
     Ok(())
@@ -95,7 +100,11 @@ impl Options {
     fn measure(&self, dimension: Dimension) -> anyhow::Result<Series> {
         let mut series = Series::new(self.store, dimension);
         for (nth, size) in self.sizes(dimension).into_iter().enumerate() {
-            let point = Point { dimension, size, ran: self.run(dimension, size)? };
+            let mut rounds = Vec::new();
+            for _ in 0..self.rounds {
+                rounds.push(self.run(dimension, size)?);
+            }
+            let Some(point) = Point::of(dimension, size, &rounds) else { continue };
             if nth == 0 && !self.json {
                 println!("\n{}", line(&point.head()));
             }

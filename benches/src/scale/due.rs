@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::database::Database;
-use crate::figures::percentile;
+use crate::figures::{median, percentile};
 use crate::load::StoreKind;
 use crate::look::Look;
 use fresh::Fresh;
@@ -42,7 +42,7 @@ const LAST: &str = "SELECT max(ended_at) FROM saga WHERE key LIKE 'waiting-%'";
 const CLAIMS: &str = "SELECT CAST(sum(epoch) AS bigint) FROM saga WHERE key LIKE 'waiting-%'";
 
 /// What became of them.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figures {
     bench: &'static str,
     store: StoreKind,
@@ -55,12 +55,28 @@ pub(crate) struct Figures {
     fresh_per_s: f64,
     /// Fresh sagas that were to start while the waiting ones ran, and their time to the verdict,
     /// counted from the moment at which each was to start.
-    fresh: usize,
+    pub(crate) fresh: usize,
     pub(crate) fresh_p50_ms: f64,
     pub(crate) fresh_p99_ms: f64,
     /// The same while all slept.
-    fresh_before: usize,
+    pub(crate) fresh_before: usize,
     pub(crate) fresh_before_p99_ms: f64,
+}
+
+impl Figures {
+    /// Each figure as the median of several runs; counts are those of this one.
+    pub(super) fn median(&self, runs: &[&Self]) -> Self {
+        let of = |of: fn(&Self) -> f64| median(runs.iter().map(|run| of(run)).collect());
+        Self {
+            seconds: of(|run| run.seconds),
+            verdicts_per_s: of(|run| run.verdicts_per_s),
+            claims_per_saga: of(|run| run.claims_per_saga),
+            fresh_p50_ms: of(|run| run.fresh_p50_ms),
+            fresh_p99_ms: of(|run| run.fresh_p99_ms),
+            fresh_before_p99_ms: of(|run| run.fresh_before_p99_ms),
+            ..self.clone()
+        }
+    }
 }
 
 /// The input of such a saga.

@@ -23,6 +23,8 @@ pub(crate) struct Growth {
     /// The slope of a straight line through the logarithms of both: 1 is growth in proportion. Sizes
     /// of nothing are left out.
     exponent: Option<f64>,
+    /// The slopes between neighbouring sizes: where they differ, one exponent says little.
+    local: Vec<f64>,
     pub(crate) words: String,
 }
 
@@ -43,6 +45,18 @@ impl Growth {
         if let Some(exponent) = exponent {
             words += &format!("; exponent {exponent:.2}, {}", judged(exponent));
         }
+        let local: Vec<f64> = points.windows(2).filter_map(slope).collect();
+        words += &match &local[..] {
+            [] => String::new(),
+            [_] => " (two sizes only)".to_owned(),
+            slopes => {
+                let slopes: Vec<_> = slopes.iter().map(|slope| format!("{slope:.2}")).collect();
+                format!(" (from size to size {})", slopes.join(", "))
+            }
+        };
+        if series.rounds() == 1 {
+            words += "; one run of each size";
+        }
         Some(Self {
             bench: "scale_growth",
             store: series.store,
@@ -52,6 +66,7 @@ impl Growth {
             to: *to,
             times,
             exponent,
+            local,
             words,
         })
     }
@@ -103,6 +118,13 @@ mod tests {
             assert!((found.exponent.unwrap() - power).abs() < 1e-9, "{found:?}");
             assert!(found.words.contains(judgement), "{}", found.words);
         }
+    }
+
+    #[test]
+    fn a_bend_shows_in_the_slopes_between_neighbours() {
+        let found = growth(&[(1.0, 100.0), (10.0, 1_000.0), (100.0, 1_000.0)]).unwrap();
+        assert_eq!(found.local.iter().map(|s| s.round()).collect::<Vec<_>>(), [1.0, 0.0]);
+        assert!(found.words.contains("(from size to size 1.00, 0.00); one run"), "{}", found.words);
     }
 
     #[test]

@@ -45,6 +45,10 @@ impl Dimension {
 pub(crate) struct Point {
     pub(crate) dimension: Dimension,
     pub(crate) size: u64,
+    /// How often it was run; of each figure the median counts.
+    pub(crate) rounds: usize,
+    /// The least and the most of all rounds: of sagas/s, or of the seconds of `due`.
+    spread: [f64; 2],
     #[serde(flatten)]
     pub(crate) ran: Ran,
 }
@@ -59,16 +63,51 @@ pub(crate) enum Ran {
     Due(due::Figures),
 }
 
+impl Ran {
+    /// Each figure by its own median; `None` of nothing.
+    fn median(rounds: &[Self]) -> Option<Self> {
+        Some(match rounds.first()? {
+            Self::Loop(first) => {
+                let all = rounds.iter().filter_map(|ran| match ran {
+                    Self::Loop(figures) => Some(figures),
+                    Self::Due(_) => None,
+                });
+                Self::Loop(first.median(&all.collect::<Vec<_>>()))
+            }
+            Self::Due(first) => {
+                let all = rounds.iter().filter_map(|ran| match ran {
+                    Self::Due(figures) => Some(figures),
+                    Self::Loop(_) => None,
+                });
+                Self::Due(first.median(&all.collect::<Vec<_>>()))
+            }
+        })
+    }
+}
+
 /// A figure whose growth is told. What could not be measured is left out.
 type Measure = (&'static str, Option<f64>);
 
 impl Point {
+    /// `None` without a round.
+    pub(crate) fn of(dimension: Dimension, size: u64, rounds: &[Ran]) -> Option<Self> {
+        let of = |ran: &Ran| match ran {
+            Ran::Loop(figures) => figures.sagas_per_s,
+            Ran::Due(figures) => figures.seconds,
+        };
+        let least = rounds.iter().map(of).fold(f64::INFINITY, f64::min);
+        let most = rounds.iter().map(of).fold(f64::NEG_INFINITY, f64::max);
+        let (spread, ran) = ([least, most], Ran::median(rounds)?);
+        Some(Self { dimension, size, rounds: rounds.len(), spread, ran })
+    }
+
     pub(crate) fn head(&self) -> Vec<String> {
         let names: &[&str] = match &self.ran {
             Ran::Loop(_) => &[
                 "sagas/s",
                 "p50 ms",
                 "p99 ms",
+                "of sagas",
                 "CPU ms engine",
                 "CPU ms databs",
                 "bytes",
@@ -80,13 +119,18 @@ impl Point {
                 "claims each",
                 "fresh p50 ms",
                 "fresh p99 ms",
+                "of fresh",
                 "p99 before",
+                "of before",
             ],
         };
-        std::iter::once(self.dimension.unit())
-            .chain(names.iter().copied())
-            .map(str::to_owned)
-            .collect()
+        let spread = match (&self.ran, self.rounds) {
+            (_, 1) => None,
+            (Ran::Loop(_), _) => Some("sagas/s from to"),
+            (Ran::Due(_), _) => Some("seconds from to"),
+        };
+        let names = std::iter::once(self.dimension.unit()).chain(names.iter().copied());
+        names.chain(spread).map(str::to_owned).collect()
     }
 
     pub(crate) fn cells(&self) -> Vec<String> {
@@ -95,6 +139,7 @@ impl Point {
                 format!("{:.0}", of.sagas_per_s),
                 format!("{:.2}", of.p50_ms),
                 format!("{:.2}", of.p99_ms),
+                of.timed.to_string(),
                 // Seconds for a thousand are milliseconds for each.
                 cell(of.costs.engine_cpu_s_per_1000, 3),
                 cell(of.costs.database_cpu_s_per_1000, 3),
@@ -107,10 +152,18 @@ impl Point {
                 format!("{:.3}", of.claims_per_saga),
                 format!("{:.1}", of.fresh_p50_ms),
                 format!("{:.1}", of.fresh_p99_ms),
+                of.fresh.to_string(),
                 format!("{:.1}", of.fresh_before_p99_ms),
+                of.fresh_before.to_string(),
             ],
         };
-        std::iter::once(self.size.to_string()).chain(cells).collect()
+        let [least, most] = self.spread;
+        let spread = match (&self.ran, self.rounds) {
+            (_, 1) => None,
+            (Ran::Loop(_), _) => Some(format!("{least:.0}-{most:.0}")),
+            (Ran::Due(_), _) => Some(format!("{least:.2}-{most:.2}")),
+        };
+        std::iter::once(self.size.to_string()).chain(cells).chain(spread).collect()
     }
 
     fn measures(&self) -> Vec<Measure> {
@@ -146,6 +199,11 @@ pub(crate) struct Series {
 impl Series {
     pub(crate) fn new(store: StoreKind, dimension: Dimension) -> Self {
         Self { store, dimension, points: Vec::new() }
+    }
+
+    /// How often each size was run.
+    pub(crate) fn rounds(&self) -> usize {
+        self.points.iter().map(|point| point.rounds).min().unwrap_or(1)
     }
 
     /// How each measure grows.
