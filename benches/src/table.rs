@@ -107,6 +107,8 @@ impl Plan {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    // What fits no run is refused before this machine is put to work.
+    parse(&line(options, options.rate, ""))?.check()?;
     eprintln!("{}", words::estimate(options));
     let offer = offer(options)?;
     eprintln!("{}", words::offered(options, offer));
@@ -157,19 +159,23 @@ fn offer(options: &Options) -> anyhow::Result<Offer> {
     })
 }
 
-fn one(options: &Options, offer: Offer, name: char, policies: &str) -> anyhow::Result<Report> {
+/// The options of one of the two runs, as a command line would give them.
+fn line(options: &Options, per_s: f64, policies: &str) -> String {
     let Options { store, drain, in_flight_max, participant, trouble, seed, .. } = options;
     let seconds = options.seconds.as_secs_f64();
     let Plan { from_s, until_s, attempts_persistent } = Plan::new(seconds);
-    let line = format!(
-        "--store {} --rate {} --seed {seed} --seconds {seconds}s --warm-up {WARM_UP_S}s --drain {}s \
+    format!(
+        "--store {} --rate {per_s} --seed {seed} --seconds {seconds}s --warm-up {WARM_UP_S}s --drain {}s \
          --in-flight-max {in_flight_max} --slow-by 1500ms --timeout 1s --attempts 3 \
          --attempts-persistent {attempts_persistent} --delay 200ms \
          --trouble {participant}:{trouble}:{from_s}s-{until_s}s {policies}",
         store.name(),
-        offer.per_s,
         drain.as_secs_f64(),
-    );
+    )
+}
+
+fn one(options: &Options, offer: Offer, name: char, policies: &str) -> anyhow::Result<Report> {
+    let line = line(options, offer.per_s, policies);
     let title = format!("Orders with a participant in trouble, {name}: {policies}");
     let report = load(&line, &title)?;
     eprintln!("{}", report.summary());
@@ -182,9 +188,13 @@ fn one(options: &Options, offer: Offer, name: char, policies: &str) -> anyhow::R
 }
 
 fn load(line: &str, title: &str) -> anyhow::Result<Report> {
-    let line = format!("load --target orders {line}");
-    eprintln!("{title}: saga-bench {line}");
-    measure(&Line::try_parse_from(line.split_whitespace())?.options, title)
+    eprintln!("{title}: saga-bench load --target orders {line}");
+    measure(&parse(line)?, title)
+}
+
+fn parse(line: &str) -> anyhow::Result<open::Options> {
+    let words = ["load", "--target", "orders"].into_iter().chain(line.split_whitespace());
+    Ok(Line::try_parse_from(words)?.options)
 }
 
 /// What makes a run fail, whatever its speed.

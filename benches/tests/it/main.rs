@@ -1,6 +1,7 @@
 //! Each bench that starts processes of its own, small: what it finds counts here, never its speed.
 #![allow(clippy::unwrap_used, reason = "in a test a failed unwrap is a failed test")]
 
+mod load;
 mod memory;
 mod recovery;
 mod scale;
