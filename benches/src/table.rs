@@ -24,6 +24,8 @@ const CALIBRATION_S: f64 = 8.0;
 const CALIBRATION_LANES: u32 = 64;
 /// The share of what the machine can do that is offered: a system that is full shows its queue.
 const SHARE: f64 = 0.8;
+/// How much more than is wanted is offered meanwhile, so that a machine that can do all shows it.
+const OVERLOAD: f64 = 2.0;
 /// Mean delay between attempts in (a), whose bound is 200 ms.
 const MEAN_DELAY_S: f64 = 0.1;
 
@@ -89,6 +91,13 @@ struct Offer {
     capacity_per_s: Option<f64>,
 }
 
+impl Offer {
+    fn of(wanted_per_s: f64, capacity_per_s: f64) -> Self {
+        let per_s = wanted_per_s.min((SHARE * capacity_per_s).floor().max(1.0));
+        Self { per_s, capacity_per_s: Some(capacity_per_s) }
+    }
+}
+
 /// When the trouble begins and ends, in seconds from the first order, and how patient compensations are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Plan {
@@ -144,19 +153,17 @@ fn offer(options: &Options) -> anyhow::Result<Offer> {
         return Ok(Offer { per_s: options.rate, capacity_per_s: None });
     }
     let Options { store, rate, seed, .. } = options;
+    let overload = (OVERLOAD * rate).min(1_000_000.0);
     let report = load(
         &format!(
-            "--store {} --rate {rate} --seed {seed} --seconds {CALIBRATION_S}s --warm-up 3s --drain 1s \
+            "--store {} --rate {overload} --seed {seed} --seconds {CALIBRATION_S}s --warm-up 3s --drain 1s \
              --in-flight-max {CALIBRATION_LANES} --timeout 5s --breaker off",
             store.name()
         ),
         "What this machine can do",
     )?;
     ensure!(report.verdicts_per_s > 0.0, "no order was completed while capacity was looked for");
-    Ok(Offer {
-        per_s: rate.min((SHARE * report.verdicts_per_s).floor().max(1.0)),
-        capacity_per_s: Some(report.verdicts_per_s),
-    })
+    Ok(Offer::of(*rate, report.verdicts_per_s))
 }
 
 /// The options of one of the two runs, as a command line would give them.
@@ -241,6 +248,13 @@ mod tests {
         let plan = Plan::new(60.0);
         assert_eq!((plan.from_s, plan.until_s, plan.attempts_persistent), (25.0, 35.0, 200));
         assert_eq!(Plan::new(3.0).attempts_persistent, 20, "as a real configuration has at least");
+    }
+
+    #[test]
+    fn a_machine_that_can_do_more_is_offered_all_and_another_four_fifths_of_what_it_can() {
+        let seen_at_most = OVERLOAD * 100.0;
+        assert_eq!(Offer::of(100.0, 0.9 * seen_at_most).per_s, 100.0);
+        assert_eq!(Offer::of(5_000.0, 300.0).per_s, 240.0);
     }
 
     /// Calls at an even rate: 25 healthy seconds, then ten in which a share fails.

@@ -27,7 +27,9 @@ pub(super) fn offered(options: &Options, offer: Offer) -> String {
              ({:.0} % of that) instead of {wanted}.",
             SHARE * 100.0
         ),
-        Some(can) => format!("Offered are {per_s} orders/s; this machine can do about {can:.0}."),
+        Some(can) => {
+            format!("Offered are {per_s} orders/s; this machine can do at least {can:.0}.")
+        }
     }
 }
 
