@@ -50,6 +50,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         println!("{}", serde_json::to_string(&report)?);
     }
     ensure!(report.audit.findings.is_empty(), "the audit found what the verdicts do not explain");
+    let failed = report.ends.not_started;
+    let why = report.reasons.first().map_or("", String::as_str);
+    ensure!(failed == 0, "{failed} sagas could not be started: {why}");
     Ok(())
 }
 
@@ -79,6 +82,7 @@ async fn load(
     title: &str,
 ) -> anyhow::Result<Report> {
     let schedule = Arc::new(Schedule::new(options.ramp(), options.spacing, options.seed)?);
+    ensure!(schedule.arrivals() > 0, "no saga arrives: raise --rate, --ramp or --seconds");
     let troubles = options.troubles()?;
     let target = start(options, database).await?;
     target.set(|name| troubles.switches(name, REJECTING, 0.0)).await?;
@@ -92,6 +96,7 @@ async fn load(
     let call = move |number| {
         let (caller, noted) = (caller.clone(), noted.clone());
         async move {
+            noted.begin(number);
             let end = caller.place(number).await;
             noted.note(number, &end);
             end
@@ -106,7 +111,7 @@ async fn load(
         failed = watched => failed.context("the load was not put on as planned")?,
     }
     let breakers = watch.finish().await?;
-    let audit = audit::audit(&target, &verdicts).await?;
+    let audit = audit::audit(&target, &verdicts).await;
     target.stop().await;
     let mut recorded = recorder.finish();
     if troubles.mix != Mix::default() {
@@ -138,7 +143,8 @@ async fn load(
 
 /// Verdicts that fell into the measured time, whenever their sagas had arrived.
 fn verdicts_per_s(seconds: &[recorder::Second], warm_up: Duration, length: Duration) -> f64 {
-    let (from, until) = (warm_up.as_secs() as usize, length.as_secs() as usize);
+    // Whole seconds that lie in the measured time.
+    let (from, until) = (warm_up.as_secs_f64().ceil() as usize, length.as_secs() as usize);
     let measured = seconds.get(from..until.min(seconds.len())).unwrap_or_default();
     let ended: u64 = measured.iter().map(|second| second.ended).sum();
     ended as f64 / (measured.len().max(1)) as f64

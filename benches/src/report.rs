@@ -112,6 +112,7 @@ impl Report {
         if self.audit.findings.is_empty() && !self.audit.looked_at.is_empty() {
             lines.push(format!("audited, nothing found: {}", self.audit.looked_at.join("; ")));
         }
+        lines.extend(self.audit.not_looked_at.iter().map(|what| format!("NOT audited: {what}")));
         lines.join("\n")
     }
 }

@@ -50,7 +50,8 @@ pub(crate) struct Lanes {
 }
 
 /// Starts every saga of the schedule at its time and records how each ended. What has not ended
-/// when the drain is over is recorded as not reached, with the time it has waited so far.
+/// when the drain is over is recorded with the time it has waited so far: as alive where a client
+/// has begun with it, which may have started it, and as not reached otherwise.
 pub(crate) async fn drive<C, F>(
     schedule: &Arc<Schedule>,
     clock: Clock,
@@ -89,7 +90,11 @@ pub(crate) async fn drive<C, F>(
     let _ = tokio::task::spawn_blocking(move || opener.join()).await;
     let now = clock.now();
     let untouched = next.load(Ordering::Relaxed)..schedule.arrivals();
-    for due in under_way.left().chain(untouched).filter_map(|arrival| schedule.at(arrival)) {
+    for due in under_way.left().filter_map(|arrival| schedule.at(arrival)) {
+        let end = End::Alive("without an end when the drain was over".to_owned());
+        recorder.note(due, now, &end);
+    }
+    for due in untouched.filter_map(|arrival| schedule.at(arrival)) {
         recorder.not_reached(due, now);
     }
 }
@@ -202,7 +207,8 @@ mod tests {
         let never = |_| std::future::pending();
         drive(&schedule, Clock::new(), &lanes, &recorder, never).await;
         let recorded = recorder.finish();
-        assert_eq!(recorded.ends.not_reached, 99);
+        assert_eq!((recorded.ends.alive, recorded.ends.not_reached), (10, 89));
+        assert_eq!(recorded.seconds.iter().map(|second| second.ended).sum::<u64>(), 0);
         assert!(recorded.latencies.max_ms >= 1_400.0, "{:?}", recorded.latencies);
     }
 }

@@ -25,6 +25,14 @@ pub(crate) enum End {
     NotStarted(String),
 }
 
+impl End {
+    /// Whether it is what the client came for. All else counts with the time it was waited for, and as
+    /// no verdict.
+    pub(crate) fn is_verdict(&self) -> bool {
+        matches!(self, Self::Completed | Self::Compensated | Self::Stopped)
+    }
+}
+
 /// How many sagas ended in each way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Ends {
@@ -247,8 +255,10 @@ impl Inner {
         second.figures.arrived += 1;
         second.figures.not_completed += u64::from(*end != End::Completed);
         second.latencies.saturating_record(micros);
-        self.second(ended).figures.ended += 1;
-        self.ended_all += 1;
+        if end.is_verdict() {
+            self.second(ended).figures.ended += 1;
+            self.ended_all += 1;
+        }
         if let End::Alive(why) | End::NotStarted(why) = end
             && self.reasons.len() < 10
             && !self.reasons.contains(why)
@@ -369,6 +379,17 @@ mod tests {
                 ("after 2", 25.0, 30.0)
             ]
         );
+    }
+
+    #[test]
+    fn a_saga_that_was_not_started_is_no_verdict() {
+        let recorder = Recorder::new(at(0), at(1_000), None);
+        recorder.note(at(1), at(2), &End::NotStarted("401".to_owned()));
+        recorder.note(at(1), at(2), &End::Alive("stuck".to_owned()));
+        recorder.note(at(1), at(2), &End::Completed);
+        assert_eq!(recorder.glance(0).0, 1);
+        let recorded = recorder.finish();
+        assert_eq!((recorded.seconds[0].ended, recorded.ends.all()), (1, 3));
     }
 
     #[test]

@@ -145,13 +145,15 @@ impl Target {
         }
     }
 
-    /// The URL of the store, where this target knows it.
-    pub(crate) fn store(&self) -> Option<&str> {
-        match self {
-            Self::Daemon(_, alone) => Some(&alone.daemon.store),
-            Self::Orders(_, shop) => Some(&shop.daemon.store),
-            Self::Engine(_) | Self::Given(..) => None,
-        }
+    /// A door to the store, where it is this run's.
+    pub(crate) async fn record(&self) -> anyhow::Result<Option<Client>> {
+        let url = match self {
+            Self::Engine(engine) => return Ok(Some(engine.workers[0].client().clone())),
+            Self::Daemon(_, alone) => &alone.daemon.store,
+            Self::Orders(_, shop) => &shop.daemon.store,
+            Self::Given(..) => return Ok(None),
+        };
+        Ok(Some(Client::new(saga_store::connect(url).await?, Vec::new())?))
     }
 
     /// The URLs of services with books.

@@ -28,6 +28,9 @@ fn verdicts(page: &mut Page, report: &Report) {
     for finding in &report.audit.findings {
         page.wrong(finding);
     }
+    for what in &report.audit.not_looked_at {
+        page.words(&format!("Not audited: {what}."));
+    }
     if report.audit.findings.is_empty() && !report.audit.looked_at.is_empty() {
         page.words(&format!("Audited, nothing found: {}.", report.audit.looked_at.join("; ")));
     }

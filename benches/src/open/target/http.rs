@@ -10,7 +10,8 @@ use serde::Deserialize;
 
 use crate::open::recorder::End;
 
-/// How long a start that gets no answer is repeated under its key, which starts nothing twice.
+/// How long a start that gets no answer is repeated under its key, which starts nothing twice. One that
+/// has got through is asked after until the run gives up.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long one request may take: longer than the daemon waits for a verdict.
 const REQUEST_MAX: Duration = Duration::from_secs(90);
@@ -73,7 +74,7 @@ impl Starter {
                 Ok(end) => return end,
                 Err(problem) => problem,
             };
-            if begun.elapsed() > PATIENCE {
+            if matches!(problem, End::NotStarted(_)) && begun.elapsed() > PATIENCE {
                 return problem;
             }
             tokio::time::sleep(PAUSE).await;
