@@ -104,12 +104,12 @@ async fn isolated<DB: GuardRows>(
     match answer {
         Ok(answer) if answer.is_processed() => Ok(Ok(answer)),
         Ok(answer) => {
-            savepoints.undo::<DB>(tx).await?;
+            savepoints.roll_back::<DB>(tx).await?;
             Ok(Ok(answer))
         }
         Err(stopped) => match stopped.fate::<DB>() {
             Fate::Busy | Fate::Failed => {
-                savepoints.undo::<DB>(tx).await?;
+                savepoints.roll_back::<DB>(tx).await?;
                 Ok(Err(stopped.into()))
             }
             Fate::TakenBack | Fate::Lost => Err(UNDONE),
@@ -132,12 +132,12 @@ impl Savepoints {
     }
 
     /// Takes back what the latest call has written.
-    async fn undo<DB: GuardRows>(&self, tx: &mut DB::Connection) -> Result<(), Broken> {
-        let undo = match self.0 {
+    async fn roll_back<DB: GuardRows>(&self, tx: &mut DB::Connection) -> Result<(), Broken> {
+        let back = match self.0 {
             1 => "ROLLBACK TO SAVEPOINT saga_group",
             _ => "ROLLBACK TO SAVEPOINT saga_call",
         };
-        run::<DB>(tx, undo).await
+        run::<DB>(tx, back).await
     }
 
     /// Ends all of them.
