@@ -163,9 +163,9 @@ impl Started {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # use std::sync::Arc;
-    /// # use saga_core::{Definition, Failure, MemoryStore, Step, Verdict};
+    /// # use saga_core::{Definition, Failure, Input, MemoryStore, Step, Verdict};
     /// # use saga_worker::{SystemClock, Worker};
-    /// # async fn charge(cents: u32) -> Result<u32, Failure> { Ok(cents) }
+    /// # async fn charge(Input(cents): Input<u32>) -> Result<u32, Failure> { Ok(cents) }
     /// # let store = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
     /// # let pay = Definition::new("pay", [Step::pivot("capture-payment", charge)])?;
     /// # let worker = Worker::builder(store).register(pay).start().await?;
