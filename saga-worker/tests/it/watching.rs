@@ -267,3 +267,21 @@ async fn a_saga_is_shown_as_it_ended_wherever_it_did_so() {
     let ended = within_an_hour(turned.ended()).await.unwrap();
     assert_eq!((ended.status, ended), (Status::Compensated, world.view(turned.id).await));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_is_repeated_shows_the_saga_as_it_ended_under_way_and_afterwards() {
+    let world = World::new();
+    world.desk.always("redeem", ACTION, Behave::Slow(Duration::from_millis(2_500)));
+    let worker = world.worker().await;
+    let start = || worker.start("place-order", &1).key("order-1");
+    let first = start().await.unwrap();
+    let under_way = start().await.unwrap();
+    assert_eq!((first.created, under_way.created), (true, false));
+    let ended = within_an_hour(under_way.ended()).await.unwrap();
+    assert_eq!(ended.verdict, Some(Verdict::Completed));
+    assert_eq!(ended, within_an_hour(first.ended()).await.unwrap());
+    let afterwards = start().await.unwrap();
+    assert_eq!((afterwards.id, afterwards.created), (first.id, false));
+    assert_eq!(within_an_hour(afterwards.ended()).await.unwrap(), ended);
+    assert_eq!(world.view(first.id).await, ended);
+}
