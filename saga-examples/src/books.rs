@@ -171,6 +171,8 @@ pub async fn take<DB: Sql>(
     Ok(match left {
         None => Taken::NoAccount,
         Some(_) if amount == 0 => Taken::All,
+        // Given back between the two statements: no reason to reject any more.
+        Some((left,)) if left >= i64::from(amount) => return Err(SqlError::Changed),
         Some((left,)) => Taken::TooLittle { left },
     })
 }

@@ -90,6 +90,9 @@ pub enum SqlError {
     /// A statement that has to find a row found none.
     #[error("there is no such row")]
     NoRow,
+    /// A row has changed between two statements; another try finds it as it is.
+    #[error("the row has changed meanwhile")]
+    Changed,
     /// What sqlx says. The barrier looks for it to tell whether another try may help.
     #[error("{0}")]
     Sqlx(#[from] sqlx::Error),

@@ -5,7 +5,7 @@
 //! there one after the other. In a group they do not wait for each other: one task runs whatever has
 //! queued while the last commit was in flight in one transaction, each call in a savepoint of its own,
 //! and commits once. `shared` is that transaction, and `guards` are its guard rows, which one statement
-//! claims, one reads and one answers for all calls.
+//! claims and reads for all calls, and one answers.
 //!
 //! Whatever breaks a shared transaction, the answer is the same: it is rolled back, and every call of
 //! it gets a transaction of its own. That is always right, for the barrier bears repeated calls, its
@@ -77,10 +77,15 @@ impl<DB: GuardRows> Group<DB> {
         let (reply, answer) = oneshot::channel();
         let (of, again) = (identity.clone(), business.clone());
         let run: Box<Run<DB::Connection>> = Box::new(move |tx, output| {
-            let (op, again) = (of.op, again.clone());
-            let args = Args::read(output)
-                .map_err(|fault| BarrierError::RecordedOutput { identity: of.clone(), fault });
-            Box::pin(async move { settle(op, again.run(tx, args?).await) })
+            let (of, again, output) = (of.clone(), again.clone(), output.to_owned());
+            Box::pin(async move {
+                // Read in here, where a panic is caught.
+                let args = Args::read(&output).map_err(|fault| BarrierError::RecordedOutput {
+                    identity: of.clone(),
+                    fault,
+                })?;
+                settle(of.op, again.run(tx, args).await)
+            })
         });
         let of = identity.clone();
         let alone: Box<Alone> =

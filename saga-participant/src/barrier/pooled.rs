@@ -42,6 +42,9 @@ impl<DB: GuardRows> Barrier<DB> {
     /// balance of an account, then wait for each other no more than their statements take. Without
     /// such a row, calls with a connection of their own each have more room.
     ///
+    /// Business code must not end the transaction: here it would commit what others have not finished,
+    /// and their calls would need a person ([`BarrierError::Unanswered`]).
+    ///
     /// Business code must be short and wait for nobody, since all others wait for it; and it may run
     /// twice, as with any barrier: where a call breaks the transaction that it shares, each gets one
     /// of its own. No promise is weaker: a call is answered when it is durable.

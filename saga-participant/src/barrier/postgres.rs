@@ -51,6 +51,10 @@ impl Dialect<Postgres> for PostgresDialect {
         Ok(query.execute(db).await?.rows_affected())
     }
 
+    async fn run(db: &mut PgConnection, statements: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(statements).execute(db).await.map(drop)
+    }
+
     async fn select(
         db: &mut PgConnection,
         saga_id: &str,

@@ -37,6 +37,12 @@ pub trait Dialect<DB: Database> {
         values: &[Value<'_>],
     ) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
 
+    /// Runs statements without values, in one round trip.
+    fn run(
+        db: &mut DB::Connection,
+        statements: &'static str,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+
     /// The operation, status and body of the guard rows of a step.
     fn select(
         db: &mut DB::Connection,

@@ -41,6 +41,10 @@ impl Dialect<Sqlite> for SqliteDialect {
         Ok(query.execute(db).await?.rows_affected())
     }
 
+    async fn run(db: &mut SqliteConnection, statements: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(statements).execute(db).await.map(drop)
+    }
+
     async fn select(
         db: &mut SqliteConnection,
         saga_id: &str,

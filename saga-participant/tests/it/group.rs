@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::postgres::{shop_behind_a_proxy, until_a_claim_waits};
 use crate::proxy::AtCommit;
-use crate::shop::{GROUPED, Home, Shop, act, action, compensate};
+use crate::shop::{GROUPED, Home, Shop, act, action, compensate, compensation};
 
 /// Calls in a group.
 const CALLS: usize = 20;
@@ -26,6 +26,8 @@ enum Deed {
     EndTransaction,
     IgnoreFailure,
     PutOff,
+    SetSavepoint,
+    GoBackToSavepoint,
 }
 
 async fn shop() -> Shop<Postgres> {
@@ -40,6 +42,8 @@ async fn run(tx: &mut PgConnection, saga_id: &str, deed: Deed) -> Result<String,
     match deed {
         Deed::Nothing => {}
         Deed::Reject => return Err(Refusal::rejected("not with us")),
+        Deed::SetSavepoint => Postgres::run(tx, "SAVEPOINT work").await?,
+        Deed::GoBackToSavepoint => Postgres::run(tx, "ROLLBACK TO SAVEPOINT work").await?,
         Deed::PutOff => return Err(Refusal::not_yet("somebody holds it", Duration::from_secs(1))),
         Deed::Fail => Postgres::run(tx, "INSERT INTO no_such_table VALUES (1)").await?,
         Deed::Panic => panic!("the business code lost its head"),
@@ -79,7 +83,11 @@ async fn together(
     let mut calls = JoinSet::new();
     for nth in 0..CALLS {
         let (barrier, saga_id) = (barrier.clone(), format!("s-{nth}"));
-        let deed = if nth == doer { deed } else { Deed::Nothing };
+        let deed = match deed {
+            deed if nth == doer => deed,
+            Deed::GoBackToSavepoint if nth == 0 => Deed::SetSavepoint,
+            _ => Deed::Nothing,
+        };
         calls.spawn(async move {
             let identity = action(&saga_id);
             (nth, barrier.act(&identity, async move |tx| run(tx, &saga_id, deed).await).await)
@@ -144,6 +152,45 @@ async fn a_failure_takes_nobody_with_it() {
     assert!(answers[MIDDLE].is_err());
     assert_eq!((transactions(&shop).await, shop.guard_rows().await), (1, CALLS as i64));
     assert!(act(&shop.barrier, "s-10").await.unwrap().is_processed(), "another try finds no trace");
+}
+
+#[tokio::test]
+async fn a_savepoint_of_one_call_is_not_there_for_another() {
+    let shop = shop().await;
+    let answers = together(&shop.barrier, Deed::GoBackToSavepoint, MIDDLE).await;
+    others_are_unharmed(&shop, &answers, MIDDLE).await;
+    assert!(answers[MIDDLE].is_err());
+}
+
+/// What its action answered cannot be read without a panic.
+#[derive(Debug)]
+struct Unreadable;
+
+impl<'de> serde::Deserialize<'de> for Unreadable {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        panic!("no deserializer survives this")
+    }
+}
+
+#[tokio::test]
+async fn an_output_that_panics_when_it_is_read_ends_no_other_call_and_not_the_group() {
+    let shop = shop().await;
+    assert!(act(&shop.barrier, "read").await.unwrap().is_processed());
+    let identity = compensation("read");
+    let read = async |_: &mut PgConnection, _: Unreadable| Ok(());
+    let calls = async {
+        tokio::join!(
+            act(&shop.barrier, "before"),
+            act(&shop.barrier, "beside"),
+            shop.barrier.compensate(&identity, read),
+            act(&shop.barrier, "behind"),
+        )
+    };
+    let (before, beside, unreadable, behind) = calls.await;
+    for answer in [before, beside, behind, act(&shop.barrier, "after").await] {
+        assert!(answer.unwrap().is_processed());
+    }
+    assert_eq!(Problem::from(unreadable.unwrap_err()).status, Some(500));
 }
 
 #[tokio::test]

@@ -42,9 +42,16 @@ impl<'a> Ledger<'a> {
         }
         for GuardRow { identity, op } in &rows {
             let of_step = recorded.entry(step_of(identity)).or_default();
-            if !of_step.iter().any(|(known, ..)| known == op.as_str()) {
+            let is_there = |rows: &[(String, i32, String)]| {
+                rows.iter().any(|(known, ..)| known == op.as_str())
+            };
+            if !is_there(of_step) {
                 // Somebody else has just committed it.
                 *of_step = DB::Dialect::select(tx, &identity.saga_id, &identity.step).await?;
+            }
+            if !is_there(of_step) {
+                // And somebody has deleted it since: nobody holds the claim.
+                return Err(sqlx::Error::RowNotFound);
             }
         }
         let read = |call: &&CallIdentity| {

@@ -117,34 +117,36 @@ async fn isolated<DB: GuardRows>(
     }
 }
 
-/// The savepoints of the calls that run, each inside the one before: released one by one, they
-/// would cost every call one more round trip. None of their statements is answered like a success
-/// by a transaction that is broken, or that business code has ended.
+/// The savepoint of the call that runs, which ends with the next one's beginning, inside one for all of
+/// them. None of the statements is answered like a success where business code has ended the
+/// transaction: the savepoints have ended with it.
 #[derive(Default)]
-struct Savepoints(u32);
+struct Savepoints {
+    are_set: bool,
+}
 
 impl Savepoints {
-    /// Begins that of the next call.
+    /// Begins that of the next call. Two statements, and one round trip.
     async fn next<DB: GuardRows>(&mut self, tx: &mut DB::Connection) -> Result<(), Broken> {
-        self.0 += 1;
-        let set = if self.0 == 1 { "SAVEPOINT saga_group" } else { "SAVEPOINT saga_call" };
-        run::<DB>(tx, set).await
+        let statements = match self.are_set {
+            false => "SAVEPOINT saga_group; SAVEPOINT saga_call",
+            true => "RELEASE SAVEPOINT saga_call; SAVEPOINT saga_call",
+        };
+        self.are_set = true;
+        DB::Dialect::run(tx, statements).await.map_err(undone)
     }
 
-    /// Takes back what the latest call has written.
+    /// Takes back what the call has written.
     async fn roll_back<DB: GuardRows>(&self, tx: &mut DB::Connection) -> Result<(), Broken> {
-        let back = match self.0 {
-            1 => "ROLLBACK TO SAVEPOINT saga_group",
-            _ => "ROLLBACK TO SAVEPOINT saga_call",
-        };
-        run::<DB>(tx, back).await
+        let back = "ROLLBACK TO SAVEPOINT saga_call";
+        DB::Dialect::run(tx, back).await.map_err(undone)
     }
 
     /// Ends all of them.
     async fn end<DB: GuardRows>(self, tx: &mut DB::Connection) -> Result<(), Broken> {
-        match self.0 {
-            0 => Ok(()),
-            _ => run::<DB>(tx, "RELEASE SAVEPOINT saga_group").await,
+        match self.are_set {
+            false => Ok(()),
+            true => DB::Dialect::run(tx, "RELEASE SAVEPOINT saga_group").await.map_err(undone),
         }
     }
 }
@@ -163,13 +165,6 @@ async fn polled<DB: GuardRows>(
         }
     });
     polling.await
-}
-
-async fn run<DB: GuardRows>(
-    tx: &mut DB::Connection,
-    statement: &'static str,
-) -> Result<(), Broken> {
-    DB::Dialect::execute(tx, statement, &[]).await.map(drop).map_err(undone)
 }
 
 fn undone(_error: sqlx::Error) -> Broken {

@@ -1,5 +1,5 @@
 -- Only here: a round trip for each row is what it saves, and SQLite has none.
--- As answer_guard.sql, for many claimed rows at once. All of them are there, so nothing is inserted; an
+-- As answer_guard.sql, for many rows at once. All of them are there, so nothing is inserted; an
 -- update that joined the table could be planned as a walk through all of it.
 INSERT INTO saga_barrier (saga_id, step, op, status, body, recorded_at)
 SELECT saga_id, step, op, status, body, $6
