@@ -42,13 +42,21 @@ pub(crate) struct PeersOptions {
     #[arg(long, default_value_t = 10)]
     seconds: u64,
 
+    /// Seconds of load before each, which count for nothing
+    #[arg(long, default_value_t = 5)]
+    warm_up: u64,
+
+    /// Runs of each, of whose figures the median is shown, beside how far apart they were
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=99))]
+    rounds: u32,
+
     /// The variant in which the third step is rejected and two compensations run, as well
     #[arg(long)]
     fail_last: bool,
 }
 
 /// A peer of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
 pub(crate) enum Peer {
     /// Restate: its server from npm, its Rust SDK.
     Restate,
@@ -56,6 +64,8 @@ pub(crate) enum Peer {
     Dbos,
     /// duroxide, on SQLite.
     Duroxide,
+    /// duroxide, on PostgreSQL.
+    DuroxidePostgres,
     /// underway, on PostgreSQL.
     Underway,
 }

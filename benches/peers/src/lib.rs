@@ -11,6 +11,13 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use tokio::task::JoinSet;
 
+#[cfg(any(feature = "duroxide", feature = "duroxide-postgres"))]
+pub mod orchestration;
+
+/// As in our own bench, where that of glibc costs a third of the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The flags of every program.
 #[derive(Debug, Clone, Parser)]
 pub struct Flags {

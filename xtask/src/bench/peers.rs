@@ -1,51 +1,42 @@
 //! Our engine and its peers, one after the other, with one workload on one machine.
 
-use std::path::{Path, PathBuf};
+mod program;
+mod set_up;
+
 use std::process::{ExitCode, Stdio};
-use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use serde::Deserialize;
-use tempfile::TempDir;
-use throwaway_postgres::{Cluster, Settings};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
-use tokio::time::timeout;
+use throwaway_postgres::URL_VARIABLE;
+use tokio::process::Command;
 
+use self::set_up::SetUp;
 use super::table::{Figures, OURS, Outcome, Row, show};
-use super::{Peer, PeersOptions, cpu};
+use super::{Peer, PeersOptions};
 use crate::workspace;
-
-/// How long a program may take beyond what it measures.
-const SLACK: Duration = Duration::from_secs(120);
-/// The ingress of Restate's server.
-const INGRESS: &str = "http://127.0.0.1:8080";
 
 pub(super) async fn run(options: &PeersOptions) -> anyhow::Result<ExitCode> {
     let peers = match options.only.as_slice() {
-        [] => vec![Peer::Restate, Peer::Dbos, Peer::Duroxide, Peer::Underway],
+        [] => Peer::ALL.to_vec(),
         only => only.to_vec(),
     };
     let set_up = SetUp::make(&peers).await?;
+    let ours = ["postgres", "sqlite"].map(Engine::Ours);
+    let engines: Vec<_> = ours.into_iter().chain(peers.into_iter().map(Engine::Peer)).collect();
     let variants = if options.fail_last { vec![false, true] } else { vec![false] };
     let mut rows = Vec::new();
     for fail_last in variants {
         for &concurrency in &options.concurrency {
-            let load = Load { concurrency, seconds: options.seconds, fail_last };
-            for store in ["postgres", "sqlite"] {
-                let outcome = ours(store, load).await;
-                add(&mut rows, OURS, store, load, outcome);
-            }
-            for &peer in &peers {
-                let outcome = set_up.measure(peer, load).await;
-                add(&mut rows, peer.name(), peer.store(), load, outcome);
-            }
+            let PeersOptions { seconds, warm_up, .. } = *options;
+            let load = Load { concurrency, seconds, warm_up, fail_last };
+            rows.extend(compare(&set_up, &engines, load, options.rounds).await);
         }
     }
     println!("\n{}", show(&rows));
     println!(
         "`ours`: how many times as many sagas our engine did on that store (for Restate: on PostgreSQL)."
     );
+    println!("{}", set_up::versions().await);
     println!("What each peer promises less, and how it was set up: benches/peers/README.md.");
     Ok(ExitCode::SUCCESS)
 }
@@ -55,31 +46,84 @@ pub(super) async fn run(options: &PeersOptions) -> anyhow::Result<ExitCode> {
 struct Load {
     concurrency: u32,
     seconds: u64,
+    warm_up: u64,
     fail_last: bool,
 }
 
-fn add(
-    rows: &mut Vec<Row>,
-    engine: &'static str,
-    store: &'static str,
-    load: Load,
-    outcome: anyhow::Result<Figures>,
-) {
-    let outcome = match outcome {
-        Ok(figures) => Outcome::Measured(figures),
-        Err(error) => Outcome::None(format!("{error:#}")),
+/// Who runs it.
+#[derive(Debug, Clone, Copy)]
+enum Engine {
+    /// Ours, on this store.
+    Ours(&'static str),
+    Peer(Peer),
+}
+
+/// A row for each engine. Every other round goes from last to first, so that none always has the
+/// machine as its neighbour leaves it.
+async fn compare(set_up: &SetUp, engines: &[Engine], load: Load, rounds: u32) -> Vec<Row> {
+    let mut runs: Vec<Vec<anyhow::Result<Figures>>> = engines.iter().map(|_| vec![]).collect();
+    for round in 0..rounds {
+        let mut order: Vec<usize> = (0..engines.len()).collect();
+        if round % 2 == 1 {
+            order.reverse();
+        }
+        for nth in order {
+            // What failed once is not tried again.
+            if runs[nth].iter().all(Result::is_ok) {
+                let outcome = engines[nth].measure(set_up, load).await;
+                print!("{}", told(&engines[nth].row(load, outcome_of(&[&outcome]))));
+                runs[nth].push(outcome);
+            }
+        }
+    }
+    let row = |(engine, runs): (&Engine, &Vec<_>)| {
+        engine.row(load, outcome_of(&runs.iter().collect::<Vec<_>>()))
     };
-    let Load { concurrency, fail_last, .. } = load;
-    rows.push(Row { engine, store, fail_last, concurrency, outcome });
-    print!("{}", show(&rows[rows.len() - 1..]).split_once('\n').map_or("", |(_, row)| row));
+    engines.iter().zip(&runs).map(row).collect()
+}
+
+/// The row without the head of its table.
+fn told(row: &Row) -> String {
+    show(std::slice::from_ref(row))
+        .split_once('\n')
+        .map_or(String::new(), |(_, row)| row.to_owned())
+}
+
+fn outcome_of(runs: &[&anyhow::Result<Figures>]) -> Outcome {
+    if let Some(error) = runs.iter().find_map(|run| run.as_ref().err()) {
+        return Outcome::None(format!("{error:#}"));
+    }
+    let runs: Vec<_> = runs.iter().filter_map(|run| run.as_ref().ok().copied()).collect();
+    Figures::median(&runs).map_or(Outcome::None("not run".to_owned()), Outcome::Measured)
+}
+
+impl Engine {
+    async fn measure(self, set_up: &SetUp, load: Load) -> anyhow::Result<Figures> {
+        match self {
+            Self::Ours(store) => ours(store, load).await,
+            Self::Peer(peer) => set_up.measure(peer, load).await,
+        }
+    }
+
+    fn row(self, load: Load, outcome: Outcome) -> Row {
+        let (engine, store) = match self {
+            Self::Ours(store) => (OURS, store),
+            Self::Peer(peer) => (peer.name(), peer.store()),
+        };
+        let Load { concurrency, fail_last, .. } = load;
+        Row { engine, store, fail_last, concurrency, outcome }
+    }
 }
 
 impl Peer {
+    const ALL: [Self; 5] =
+        [Self::Restate, Self::Dbos, Self::Duroxide, Self::DuroxidePostgres, Self::Underway];
+
     fn name(self) -> &'static str {
         match self {
             Self::Restate => "restate",
             Self::Dbos => "dbos",
-            Self::Duroxide => "duroxide",
+            Self::Duroxide | Self::DuroxidePostgres => "duroxide",
             Self::Underway => "underway",
         }
     }
@@ -88,7 +132,7 @@ impl Peer {
         match self {
             Self::Restate => "its own",
             Self::Duroxide => "sqlite",
-            Self::Dbos | Self::Underway => "postgres",
+            Self::Dbos | Self::DuroxidePostgres | Self::Underway => "postgres",
         }
     }
 }
@@ -99,8 +143,19 @@ struct Ours {
     sagas_per_s: f64,
     p50_ms: f64,
     p99_ms: f64,
-    engine_cpu_s_per_1000: f64,
+    engine_cpu_s_per_1000: Option<f64>,
     database_cpu_s_per_1000: Option<f64>,
+}
+
+impl Ours {
+    /// Of engine and database. On PostgreSQL the engine's share alone would say too little.
+    fn cpu_s(&self, store: &str) -> Option<f64> {
+        let database_cpu_s = match store {
+            "postgres" => self.database_cpu_s_per_1000?,
+            _ => self.database_cpu_s_per_1000.unwrap_or(0.0),
+        };
+        Some(self.engine_cpu_s_per_1000? + database_cpu_s)
+    }
 }
 
 async fn ours(store: &str, load: Load) -> anyhow::Result<Figures> {
@@ -108,208 +163,43 @@ async fn ours(store: &str, load: Load) -> anyhow::Result<Figures> {
     bench.args(["run", "--quiet", "--release", "--package", "saga-benches", "--", "engine"]);
     bench.args(["--store", store, "--json", "--concurrency", &load.concurrency.to_string()]);
     bench.args(["--seconds", &load.seconds.to_string()]);
+    bench.args(["--warm-up", &load.warm_up.to_string()]);
     if load.fail_last {
         bench.arg("--fail-last");
     }
+    // A throwaway server, as for the peers.
+    bench.env_remove(URL_VARIABLE);
     let output = bench.kill_on_drop(true).stderr(Stdio::inherit()).output().await?;
     ensure!(output.status.success(), "our own bench ended with {}", output.status);
     let line = String::from_utf8_lossy(&output.stdout);
     let line = line.lines().last().context("our own bench said nothing")?;
     let ours: Ours = serde_json::from_str(line).with_context(|| format!("it said {line:?}"))?;
-    let cpu_s = ours.engine_cpu_s_per_1000 + ours.database_cpu_s_per_1000.unwrap_or(0.0);
+    let cpu_s = ours.cpu_s(store);
     let Ours { sagas_per_s, p50_ms, p99_ms, .. } = ours;
-    Ok(Figures { sagas_per_s, p50_ms, p99_ms, cpu_s: Some(cpu_s) })
+    Ok(Figures { sagas_per_s, p50_ms, p99_ms, cpu_s, spread: None })
 }
 
-/// Where the programs of the peers are; of one that could not be set up, why.
-struct SetUp {
-    /// Where npm put what it was asked for.
-    node: PathBuf,
-    rust: Result<PathBuf, String>,
-    dbos: Result<PathBuf, String>,
-    restate: Result<PathBuf, String>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl SetUp {
-    /// Builds and installs below the `target` folder, nothing elsewhere.
-    async fn make(peers: &[Peer]) -> anyhow::Result<Self> {
-        let source = workspace::root().join("benches/peers");
-        let node = workspace::root().join("target/peers");
-        std::fs::create_dir_all(&node)?;
-        let unwanted = || Err("not asked for".to_owned());
-        let words = |error: anyhow::Error| format!("not set up: {error:#}");
-        let wants = |peer: Peer| peers.contains(&peer);
-        let rust = if peers.iter().any(|peer| *peer != Peer::Dbos) {
-            build(&source).await.map_err(words)
-        } else {
-            unwanted()
-        };
-        let dbos =
-            if wants(Peer::Dbos) { dbos(&source, &node).await.map_err(words) } else { unwanted() };
-        let restate = if wants(Peer::Restate) {
-            server(&source, &node).await.map_err(words)
-        } else {
-            unwanted()
-        };
-        Ok(Self { node, rust, dbos, restate })
+    fn figures(sagas_per_s: f64) -> Figures {
+        Figures { sagas_per_s, p50_ms: 1.0, p99_ms: 2.0, cpu_s: Some(0.5), spread: None }
     }
 
-    async fn measure(&self, peer: Peer, load: Load) -> anyhow::Result<Figures> {
-        let words = |why: &String| anyhow::anyhow!("{why}");
-        let folder = tempfile::tempdir()?;
-        match peer {
-            Peer::Duroxide => {
-                let program = self.rust.as_ref().map_err(words)?.join("duroxide");
-                let file = folder.path().join("duroxide.db");
-                measure(Command::new(program), &file.display().to_string(), load, &[]).await
-            }
-            Peer::Underway => {
-                ensure!(!load.fail_last, "it has no compensations");
-                let program = self.rust.as_ref().map_err(words)?.join("underway");
-                let (cluster, url) = postgres()?;
-                measure(Command::new(program), &url, load, &postmaster(&cluster)).await
-            }
-            Peer::Dbos => {
-                let (cluster, url) = postgres()?;
-                let mut program = Command::new("node");
-                program.arg(self.dbos.as_ref().map_err(words)?);
-                measure(program, &url, load, &postmaster(&cluster)).await
-            }
-            Peer::Restate => {
-                let program = self.rust.as_ref().map_err(words)?.join("restate");
-                let mut server = restate(self.restate.as_ref().map_err(words)?, &folder)?;
-                let pid = server.id().context("the server has ended")?;
-                let figures = measure(Command::new(program), INGRESS, load, &[pid]).await;
-                // Its ports have to be free for the next one.
-                server.kill().await?;
-                let ended = self.node.join("restate.log");
-                figures.with_context(|| format!("its server's log: {}", ended.display()))
-            }
-        }
+    #[test]
+    fn one_run_that_failed_is_told_instead_of_the_others() {
+        let (good, bad) = (Ok(figures(1.0)), Err(anyhow::anyhow!("no server")));
+        let Outcome::None(why) = outcome_of(&[&good, &bad]) else { panic!("it failed") };
+        assert_eq!(why, "no server");
     }
-}
 
-/// The programs in Rust, built with their own lock file.
-async fn build(source: &Path) -> anyhow::Result<PathBuf> {
-    println!("building the peers in Rust (the first time takes some minutes)");
-    let mut cargo = Command::from(workspace::cargo());
-    let target = workspace::root().join("target/peers/rust");
-    cargo.args(["build", "--quiet", "--release", "--locked", "--target-dir"]).arg(&target);
-    let status = cargo.current_dir(source).status().await?;
-    ensure!(status.success(), "cargo build in benches/peers ended with {status}");
-    Ok(target.join("release"))
-}
-
-/// Installs what a lock file names.
-async fn npm(source: &Path, target: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(target)?;
-    for file in std::fs::read_dir(source)? {
-        let file = file?;
-        std::fs::copy(file.path(), target.join(file.file_name()))?;
+    #[test]
+    fn the_cpu_of_a_database_that_is_not_told_is_not_taken_for_none() {
+        let line = r#"{"sagas_per_s":1.0,"p50_ms":1.0,"p99_ms":1.0,
+            "engine_cpu_s_per_1000":0.5,"database_cpu_s_per_1000":null}"#;
+        let ours: Ours = serde_json::from_str(line).unwrap();
+        assert_eq!(ours.cpu_s("postgres"), None);
+        assert_eq!(ours.cpu_s("sqlite"), Some(0.5));
     }
-    let mut npm = Command::new("npm");
-    npm.args(["ci", "--silent", "--no-audit", "--no-fund"]).current_dir(target);
-    let status = npm.status().await.context("npm is needed: install Node.js 20 or newer")?;
-    ensure!(status.success(), "npm ci in {} ended with {status}", target.display());
-    Ok(())
-}
-
-async fn dbos(source: &Path, node: &Path) -> anyhow::Result<PathBuf> {
-    let target = node.join("dbos");
-    npm(&source.join("dbos"), &target).await?;
-    Ok(target.join("saga.mjs"))
-}
-
-async fn server(source: &Path, node: &Path) -> anyhow::Result<PathBuf> {
-    let target = node.join("restate");
-    npm(&source.join("restate"), &target).await?;
-    // The program itself: what npm puts beside it starts it as a child, which would outlive it.
-    let packages = target.join("node_modules/@restatedev");
-    for package in std::fs::read_dir(&packages)? {
-        let package = package?;
-        let program = package.path().join("bin/restate-server");
-        if package.file_name().to_string_lossy().starts_with("restate-server-") && program.exists()
-        {
-            return Ok(program);
-        }
-    }
-    bail!("npm has no server for this kind of machine in {}", packages.display())
-}
-
-/// Restate's server for one measurement: two partitions for two cores, its log with fsync.
-fn restate(program: &Path, folder: &TempDir) -> anyhow::Result<Child> {
-    let log = std::fs::File::create(workspace::root().join("target/peers/restate.log"))?;
-    let mut server = Command::new(program);
-    server.arg("--base-dir").arg(folder.path().join("restate"));
-    for (name, value) in [
-        ("RESTATE_DEFAULT_NUM_PARTITIONS", "2"),
-        ("RESTATE_DISABLE_TELEMETRY", "true"),
-        ("RESTATE_BIFROST__DEFAULT_PROVIDER", "local"),
-        ("RESTATE_BIFROST__LOCAL__ROCKSDB_DISABLE_WAL_FSYNC", "false"),
-        ("RESTATE_LOG_FILTER", "warn"),
-        ("NO_PROXY", "127.0.0.1"),
-    ] {
-        server.env(name, value);
-    }
-    let server = server.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-    server.kill_on_drop(true).spawn().context("its server could not be run")
-}
-
-/// A server of its own, durable as ours is.
-fn postgres() -> anyhow::Result<(Cluster, String)> {
-    let cluster = Cluster::start(&Settings::default())?;
-    let url = cluster.create_database("peer")?;
-    Ok((cluster, url))
-}
-
-fn postmaster(cluster: &Cluster) -> Vec<u32> {
-    // Its first line is the id, as PostgreSQL documents it.
-    let file = std::fs::read_to_string(cluster.folder().join("data/postmaster.pid"));
-    file.ok().and_then(|text| text.lines().next()?.parse().ok()).into_iter().collect()
-}
-
-/// A line of a peer's program.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "event", rename_all = "snake_case")]
-enum Said {
-    Begin,
-    End,
-    Figures { sagas: u64, sagas_per_s: f64, p50_ms: f64, p99_ms: f64 },
-}
-
-/// Runs a program and takes the CPU time of everything that works for it, from the beginning of its
-/// measurement to the end.
-async fn measure(
-    mut program: Command,
-    store: &str,
-    load: Load,
-    servers: &[u32],
-) -> anyhow::Result<Figures> {
-    program.args(["--store", store, "--concurrency", &load.concurrency.to_string()]);
-    program.args(["--seconds", &load.seconds.to_string()]);
-    if load.fail_last {
-        program.arg("--fail-last");
-    }
-    let program = program.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
-    let mut child = program.spawn().context("its program could not be run")?;
-    let mut roots = servers.to_vec();
-    roots.extend(child.id());
-    let mut lines = BufReader::new(child.stdout.take().context("it has no output")?).lines();
-    let (mut begun, mut used) = (None, None);
-    let reading = async {
-        while let Some(line) = lines.next_line().await? {
-            let Ok(said) = serde_json::from_str(&line) else { continue };
-            match said {
-                Said::Begin => begun = Some(cpu::seconds(&roots)),
-                Said::End => used = begun.map(|begun| cpu::seconds(&roots) - begun),
-                Said::Figures { sagas, sagas_per_s, p50_ms, p99_ms } => {
-                    let cpu_s = used.map(|used| used * 1_000.0 / sagas as f64);
-                    return anyhow::Ok(Figures { sagas_per_s, p50_ms, p99_ms, cpu_s });
-                }
-            }
-        }
-        bail!("its program ended without figures")
-    };
-    let within = SLACK + Duration::from_secs(load.seconds);
-    timeout(within, reading).await.context("its program took too long")?
 }

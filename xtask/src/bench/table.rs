@@ -25,6 +25,37 @@ pub(super) struct Figures {
     pub(super) p99_ms: f64,
     /// Of the engine, its database and its server together, for 1,000 sagas.
     pub(super) cpu_s: Option<f64>,
+    /// Of the sagas per second of several runs: the greatest less the smallest, as a share of the median.
+    pub(super) spread: Option<f64>,
+}
+
+impl Figures {
+    /// Each figure as the median of these runs.
+    pub(super) fn median(runs: &[Self]) -> Option<Self> {
+        let of = |of: fn(&Self) -> f64| middle(runs.iter().map(of).collect());
+        let sagas_per_s = of(|run| run.sagas_per_s)?;
+        let least = runs.iter().map(|run| run.sagas_per_s).fold(f64::INFINITY, f64::min);
+        let most = runs.iter().map(|run| run.sagas_per_s).fold(0.0, f64::max);
+        let cpu_s: Option<Vec<f64>> = runs.iter().map(|run| run.cpu_s).collect();
+        Some(Self {
+            sagas_per_s,
+            p50_ms: of(|run| run.p50_ms)?,
+            p99_ms: of(|run| run.p99_ms)?,
+            cpu_s: cpu_s.and_then(middle),
+            spread: (runs.len() > 1).then(|| (most - least) / sagas_per_s),
+        })
+    }
+}
+
+/// Of an even number, the mean of the two in the middle.
+fn middle(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_unstable_by(f64::total_cmp);
+    let upper = *values.get(values.len() / 2)?;
+    Some(if values.len() % 2 == 1 {
+        upper
+    } else {
+        f64::midpoint(values[values.len() / 2 - 1], upper)
+    })
 }
 
 impl Row {
@@ -49,8 +80,17 @@ pub(super) const OURS: &str = "saga";
 /// The rows as a table, each with how many times as many sagas ours did beside it.
 pub(super) fn show(rows: &[Row]) -> String {
     let mut text = format!(
-        "{:<10} {:<9} {:<8} {:>4} {:>9} {:>9} {:>9} {:>10} {:>7}\n",
-        "engine", "store", "variant", "c", "sagas/s", "p50 ms", "p99 ms", "CPU s/1000", "ours"
+        "{:<10} {:<9} {:<8} {:>4} {:>9} {:>7} {:>9} {:>9} {:>10} {:>7}\n",
+        "engine",
+        "store",
+        "variant",
+        "c",
+        "sagas/s",
+        "spread",
+        "p50 ms",
+        "p99 ms",
+        "CPU s/1000",
+        "ours"
     );
     for row in rows {
         let variant = if row.fail_last { "fail" } else { "ok" };
@@ -60,12 +100,14 @@ pub(super) fn show(rows: &[Row]) -> String {
             Outcome::None(why) => format!("{head} {why}"),
             Outcome::Measured(figures) => {
                 let cpu = figures.cpu_s.map_or("-".to_owned(), |cpu| format!("{cpu:.2}"));
+                let spread =
+                    figures.spread.map_or(String::new(), |of| format!("{:.0}%", of * 100.0));
                 let ours = rows.iter().find(|ours| ours.engine == OURS && row.is_of(ours));
                 let ratio = ours.and_then(Row::figures).filter(|_| row.engine != OURS);
                 let ratio = ratio.map(|ours| ours.sagas_per_s / figures.sagas_per_s);
                 let ratio = ratio.map_or(String::new(), |ratio| format!("x{ratio:.1}"));
                 format!(
-                    "{head} {:>9.0} {:>9.2} {:>9.2} {cpu:>10} {ratio:>7}",
+                    "{head} {:>9.0} {spread:>7} {:>9.2} {:>9.2} {cpu:>10} {ratio:>7}",
                     figures.sagas_per_s, figures.p50_ms, figures.p99_ms
                 )
             }
@@ -81,9 +123,28 @@ mod tests {
     use super::*;
 
     fn row(engine: &'static str, store: &'static str, sagas_per_s: f64) -> Row {
-        let figures = Figures { sagas_per_s, p50_ms: 1.0, p99_ms: 2.0, cpu_s: Some(0.5) };
+        let figures =
+            Figures { sagas_per_s, p50_ms: 1.0, p99_ms: 2.0, cpu_s: Some(0.5), spread: None };
         let outcome = Outcome::Measured(figures);
         Row { engine, store, fail_last: false, concurrency: 64, outcome }
+    }
+
+    #[test]
+    fn of_several_runs_the_median_counts_and_the_spread_is_shown() {
+        let run = |sagas_per_s| Figures {
+            sagas_per_s,
+            p50_ms: 1.0,
+            p99_ms: 2.0,
+            cpu_s: None,
+            spread: None,
+        };
+        let median = Figures::median(&[run(90.0), run(110.0), run(100.0)]).unwrap();
+        assert!((median.sagas_per_s - 100.0).abs() < 1e-9);
+        assert!((median.spread.unwrap() - 0.2).abs() < 1e-9);
+        assert_eq!(median.cpu_s, None);
+        assert_eq!(Figures::median(&[run(90.0)]).unwrap().spread, None);
+        assert!(Figures::median(&[]).is_none());
+        assert_eq!(middle(vec![1.0, 3.0]), Some(2.0));
     }
 
     #[test]
