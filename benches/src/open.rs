@@ -1,10 +1,12 @@
 //! Open loop: sagas arrive by a schedule, whether or not the system under test keeps up.
 //!
 //! `schedule` says when, `drive` lets them in, `target` is what they come to, `trouble` what goes
-//! wrong meanwhile; `recorder` takes the latencies and `audit` holds the verdicts against the effects.
+//! wrong meanwhile, which `turns` brings about and `sampler` looks at; `recorder` takes the latencies,
+//! `generator` tells how we did ourselves, and `audit` holds the verdicts against the effects.
 
 pub(crate) mod audit;
 pub(crate) mod drive;
+pub(crate) mod generator;
 mod ledger;
 mod options;
 mod order;
@@ -16,6 +18,7 @@ pub(crate) mod schedule;
 pub(crate) mod selfcheck;
 pub(crate) mod target;
 pub(crate) mod trouble;
+pub(crate) mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,15 +32,16 @@ use crate::machine::Machine;
 use crate::report::{FORMAT, Report, with_extension};
 use audit::Verdicts;
 use drive::{Clock, drive};
+use generator::Generator;
 pub(crate) use options::Options;
 use order::REJECTING;
 use recorder::Recorder;
-use sampler::Freeze;
-use schedule::Schedule;
+use sampler::Sampler;
 use target::engine::Engine;
 use target::http::Starter;
 use target::processes::{Alone, Settings, Shop};
 use target::{Kind, Target};
+use turns::{Freeze, Turns};
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let report = measure(options, "Saga under load")?;
@@ -50,7 +54,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         println!("{}", serde_json::to_string(&report)?);
     }
     ensure!(report.audit.findings.is_empty(), "the audit found what the verdicts do not explain");
-    let failed = report.ends.not_started;
+    let failed = report.refused;
     let why = report.reasons.first().map_or("", String::as_str);
     ensure!(failed == 0, "{failed} sagas could not be started: {why}");
     Ok(())
@@ -81,8 +85,7 @@ async fn load(
     machine: Machine,
     title: &str,
 ) -> anyhow::Result<Report> {
-    let schedule = Arc::new(Schedule::new(options.ramp(), options.spacing, options.seed)?);
-    ensure!(schedule.arrivals() > 0, "no saga arrives: raise --rate, --ramp or --seconds");
+    let schedule = Arc::new(options.schedule()?);
     let troubles = options.troubles()?;
     let target = start(options, database).await?;
     target.set(|name| troubles.switches(name, REJECTING, 0.0)).await?;
@@ -90,8 +93,8 @@ async fn load(
     let windows = troubles.spans().chain(frozen);
     let recorder = Arc::new(Recorder::new(options.warm_up, schedule.length(), windows));
     let verdicts = Arc::new(Verdicts::new(schedule.arrivals()));
-    let clock = Clock::new();
-    let lanes = drive::Lanes { number: options.in_flight_max, drain: options.drain };
+    let generator = Generator::new(schedule.clone(), options.warm_up, options.in_flight_max);
+    let (generator, clock) = (Arc::new(generator), Clock::new());
     let (caller, noted) = (target.caller(), verdicts.clone());
     let call = move |number| {
         let (caller, noted) = (caller.clone(), noted.clone());
@@ -102,15 +105,16 @@ async fn load(
             end
         }
     };
-    let mut watch = sampler::Sampler::new(&target, &troubles, &recorder, clock, options.freeze);
-    let driven = drive(&schedule, clock, &lanes, &recorder, call);
-    let watched = watch.run(&schedule);
-    tokio::pin!(driven);
+    let turns = Turns::new(&target, &troubles, clock, options.freeze);
+    let mut sampler = Sampler::new(&target, &recorder, &generator, clock, turns.clone());
+    let driven = drive(&generator, clock, options.drain, &recorder, call);
     tokio::select! {
-        () = &mut driven => {}
-        failed = watched => failed.context("the load was not put on as planned")?,
+        () = driven => {}
+        () = sampler.run() => {}
+        failed = turns.run() => failed.context("the load was not put on as planned")?,
     }
-    let breakers = watch.finish().await?;
+    let (breakers, turned) = (sampler.finish(), turns.finish().await?);
+    let diligence = generator.finish(target.repeats());
     let audit = audit::audit(&target, &verdicts).await;
     target.stop().await;
     let mut recorded = recorder.finish();
@@ -134,9 +138,13 @@ async fn load(
         phases: recorded.phases,
         seconds: recorded.seconds,
         troubles: troubles.windows,
+        turned,
         frozen,
-        breakers,
+        breakers: breakers.samples,
+        breakers_unknown_s: breakers.unknown_s,
         reasons: recorded.reasons,
+        refused: recorded.refused,
+        generator: diligence,
         audit,
     })
 }

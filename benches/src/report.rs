@@ -13,12 +13,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
 use crate::open::audit::Audit;
+use crate::open::generator::Diligence;
 use crate::open::recorder::{Ends, Latencies, Phase, Second};
 use crate::open::target::BreakerSample;
 use crate::open::trouble::Trouble;
+use crate::open::turns::Turned;
 
 /// Rises when a field changes its meaning.
 pub(crate) const FORMAT: u32 = 1;
+
+/// A switch that takes longer is told.
+const LATE_S: f64 = 0.25;
 
 /// A run of the open loop.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,12 +44,24 @@ pub(crate) struct Report {
     pub(crate) phases: Vec<Phase>,
     pub(crate) seconds: Vec<Second>,
     pub(crate) troubles: Vec<Trouble>,
+    /// When they, and the freeze, really began and ended.
+    #[serde(default)]
+    pub(crate) turned: Vec<Turned>,
     /// From when to when the daemon stood still, in seconds.
     #[serde(default)]
     pub(crate) frozen: Option<(f64, f64)>,
     pub(crate) breakers: Vec<BreakerSample>,
+    /// Seconds at which nobody told how the breakers are.
+    #[serde(default)]
+    pub(crate) breakers_unknown_s: Vec<f64>,
     /// The first reasons of those that did not end well.
     pub(crate) reasons: Vec<String>,
+    /// Sagas that could not be started, those of the warm-up included.
+    #[serde(default)]
+    pub(crate) refused: u64,
+    /// How well the load was put on.
+    #[serde(default)]
+    pub(crate) generator: Diligence,
     pub(crate) audit: Audit,
 }
 
@@ -85,6 +102,18 @@ impl Report {
         backlog.collect()
     }
 
+    /// What was switched so late that the phases, which go by the plan, are wrong by that much.
+    pub(crate) fn put_on_late(&self) -> Option<String> {
+        let late = |turned: &Turned| turned.done_s - turned.due_s;
+        let worst = self.turned.iter().max_by(|a, b| late(a).total_cmp(&late(b)))?;
+        (late(worst) > LATE_S).then(|| {
+            format!(
+                "what was to change at {} s had changed at {:.2} s only, and phases go by the plan",
+                worst.due_s, worst.done_s
+            )
+        })
+    }
+
     /// The lines under a run in the terminal.
     pub(crate) fn summary(&self) -> String {
         let Ends { completed, compensated, stopped, alive, not_started, not_reached } = &self.ends;
@@ -107,6 +136,8 @@ impl Report {
         if self.phases.len() > 1 {
             lines.extend(self.phases.iter().map(|phase| line(&phase.name, &phase.latencies)));
         }
+        lines.push(self.generator.words(self.ends.all()));
+        lines.extend(self.put_on_late());
         lines.extend(self.reasons.iter().map(|reason| format!("not well: {reason}")));
         lines.extend(self.audit.findings.iter().map(|finding| format!("WRONG: {finding}")));
         if self.audit.findings.is_empty() && !self.audit.looked_at.is_empty() {

@@ -6,7 +6,6 @@
 //! arrive, the waiting is charged to the system under test and never left out.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,8 +13,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
+use super::generator::Generator;
 use super::recorder::{End, Recorder};
-use super::schedule::Schedule;
 
 /// From the call of [`drive`] to the first moment of the schedule: time to spawn the lanes.
 const LEAD: Duration = Duration::from_millis(100);
@@ -40,22 +39,13 @@ impl Clock {
     }
 }
 
-/// How arrivals are carried out.
-#[derive(Clone, Debug)]
-pub(crate) struct Lanes {
-    /// Most sagas that are under way at once.
-    pub(crate) number: u32,
-    /// How long after the last arrival the ends are waited for.
-    pub(crate) drain: Duration,
-}
-
 /// Starts every saga of the schedule at its time and records how each ended. What has not ended
-/// when the drain is over is recorded with the time it has waited so far: as alive where a client
-/// has begun with it, which may have started it, and as not reached otherwise.
+/// `drain` after the last arrival is recorded with the time it has waited so far: as alive where a
+/// client has begun with it, which may have started it, and as not reached otherwise.
 pub(crate) async fn drive<C, F>(
-    schedule: &Arc<Schedule>,
+    generator: &Arc<Generator>,
     clock: Clock,
-    lanes: &Lanes,
+    drain: Duration,
     recorder: &Arc<Recorder>,
     call: C,
 ) where
@@ -63,75 +53,47 @@ pub(crate) async fn drive<C, F>(
     F: Future<Output = End> + Send,
 {
     let gate = Arc::new(Semaphore::new(0));
-    let next = Arc::new(AtomicU64::new(0));
-    let under_way = Arc::new(UnderWay::new(lanes.number));
     let mut tasks = JoinSet::new();
-    for lane in 0..lanes.number as usize {
-        let (gate, next, under_way) = (gate.clone(), next.clone(), under_way.clone());
-        let (schedule, recorder, call) = (schedule.clone(), recorder.clone(), call.clone());
+    for lane in 0..generator.lanes() {
+        let (gate, generator) = (gate.clone(), generator.clone());
+        let (recorder, call) = (recorder.clone(), call.clone());
         tasks.spawn(async move {
             while let Ok(permit) = gate.acquire().await {
                 permit.forget();
-                let arrival = next.fetch_add(1, Ordering::Relaxed);
-                let Some(due) = schedule.at(arrival) else { return };
-                under_way.enter(lane, arrival);
+                let Some((arrival, due)) = generator.enter(lane) else { return };
                 let end = call(arrival).await;
                 recorder.note(due, clock.now(), &end);
-                under_way.leave(lane);
+                generator.leave(lane);
             }
         });
     }
-    let opener = open_in_time(schedule.clone(), clock, gate, lanes.number);
-    let until = clock.instant(schedule.length() + lanes.drain);
+    let opener = open_in_time(generator.clone(), clock, gate);
+    let schedule = generator.schedule();
+    let until = clock.instant(schedule.length() + drain);
     let all_ended = async { while tasks.join_next().await.is_some() {} };
     let _ = timeout_at(until.into(), all_ended).await;
     tasks.shutdown().await;
     // It has nothing left to wait for: its last arrival is before the drain.
     let _ = tokio::task::spawn_blocking(move || opener.join()).await;
     let now = clock.now();
-    let untouched = next.load(Ordering::Relaxed)..schedule.arrivals();
-    for due in under_way.left().filter_map(|arrival| schedule.at(arrival)) {
+    for due in generator.under_way().filter_map(|arrival| schedule.at(arrival)) {
         let end = End::Alive("without an end when the drain was over".to_owned());
         recorder.note(due, now, &end);
     }
-    for due in untouched.filter_map(|arrival| schedule.at(arrival)) {
+    for due in generator.untouched().filter_map(|arrival| schedule.at(arrival)) {
         recorder.not_reached(due, now);
-    }
-}
-
-/// Which arrival each lane is at.
-struct UnderWay(Vec<AtomicU64>);
-
-impl UnderWay {
-    const NOTHING: u64 = u64::MAX;
-
-    fn new(lanes: u32) -> Self {
-        Self((0..lanes).map(|_| AtomicU64::new(Self::NOTHING)).collect())
-    }
-
-    fn enter(&self, lane: usize, arrival: u64) {
-        self.0[lane].store(arrival, Ordering::Release);
-    }
-
-    fn leave(&self, lane: usize) {
-        self.0[lane].store(Self::NOTHING, Ordering::Release);
-    }
-
-    fn left(&self) -> impl Iterator<Item = u64> {
-        let all = self.0.iter().map(|lane| lane.load(Ordering::Acquire));
-        all.filter(|arrival| *arrival != Self::NOTHING)
     }
 }
 
 /// Lets sagas in at their time, and in the end every lane out. A thread, because the timers of the
 /// runtime are a millisecond coarse, which is longer than a saga takes.
 fn open_in_time(
-    schedule: Arc<Schedule>,
+    generator: Arc<Generator>,
     clock: Clock,
     gate: Arc<Semaphore>,
-    lanes: u32,
 ) -> thread::JoinHandle<()> {
     thread::spawn(move || {
+        let schedule = generator.schedule();
         let mut arrival = 0;
         while let Some(due) = schedule.at(arrival) {
             thread::sleep(clock.instant(due).saturating_duration_since(Instant::now()));
@@ -140,16 +102,17 @@ fn open_in_time(
             while schedule.at(arrival).is_some_and(|due| due <= now) {
                 arrival += 1;
             }
+            generator.let_in(first, arrival, now);
             gate.add_permits((arrival - first) as usize);
         }
-        gate.add_permits(lanes as usize);
+        gate.add_permits(generator.lanes());
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::open::schedule::Spacing;
+    use crate::open::schedule::{Schedule, Spacing};
 
     const fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -164,13 +127,14 @@ mod tests {
         End::Completed
     }
 
-    async fn run(lanes: Lanes) -> crate::open::recorder::Recorded {
+    async fn run(lanes: u32) -> crate::open::recorder::Recorded {
         let ramp = "200:200:3s".parse().unwrap();
         let schedule = Arc::new(Schedule::new(ramp, Spacing::Even, 1).unwrap());
         let recorder = Arc::new(Recorder::new(ms(0), schedule.length(), None));
+        let generator = Arc::new(Generator::new(schedule.clone(), ms(0), lanes));
         let clock = Clock::new();
         let call = move |_| stalling(clock, ms(1_000)..ms(2_000));
-        drive(&schedule, clock, &lanes, &recorder, call).await;
+        drive(&generator, clock, ms(60_000), &recorder, call).await;
         let recorded = recorder.finish();
         assert_eq!(recorded.latencies.count, schedule.arrivals());
         recorded
@@ -178,7 +142,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_stall_is_charged_to_every_saga_that_was_to_arrive_in_it() {
-        let recorded = run(Lanes { number: 512, drain: ms(60_000) }).await;
+        let recorded = run(512).await;
         assert_eq!(recorded.ends.completed, 599);
         // A third of the sagas arrive in the stall and wait half of it on average. A client that
         // waits for one answer before its next request would have met it once.
@@ -193,7 +157,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_stall_is_charged_as_well_where_there_is_one_lane_only() {
-        let recorded = run(Lanes { number: 1, drain: ms(60_000) }).await;
+        let recorded = run(1).await;
         assert_eq!(recorded.ends.completed, 599);
         assert!(recorded.latencies.p99_ms > 900.0, "{:?}", recorded.latencies);
     }
@@ -203,9 +167,9 @@ mod tests {
         let ramp = "100:100:1s".parse().unwrap();
         let schedule = Arc::new(Schedule::new(ramp, Spacing::Even, 1).unwrap());
         let recorder = Arc::new(Recorder::new(ms(0), schedule.length(), None));
-        let lanes = Lanes { number: 10, drain: ms(500) };
+        let generator = Arc::new(Generator::new(schedule, ms(0), 10));
         let never = |_| std::future::pending();
-        drive(&schedule, Clock::new(), &lanes, &recorder, never).await;
+        drive(&generator, Clock::new(), ms(500), &recorder, never).await;
         let recorded = recorder.finish();
         assert_eq!((recorded.ends.alive, recorded.ends.not_reached), (10, 89));
         assert_eq!(recorded.seconds.iter().map(|second| second.ended).sum::<u64>(), 0);

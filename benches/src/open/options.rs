@@ -7,13 +7,13 @@ use anyhow::ensure;
 use clap::Args;
 use saga_examples::switches::Mix;
 
-use super::order::{PLACE_ORDER, participants};
+use super::order::{PLACE_ORDER, REJECTING, participants};
 use super::policies::Policies;
-use super::sampler::Freeze;
-use super::schedule::{Ramp, Spacing, duration, rate};
+use super::schedule::{Ramp, Schedule, Spacing, duration, rate};
 use super::store_fits;
 use super::target::Kind;
 use super::trouble::{Trouble, Troubles, mix};
+use super::turns::Freeze;
 use crate::load::StoreKind;
 
 /// Figures of the open loop.
@@ -136,7 +136,23 @@ impl Options {
             self.warm_up.as_secs_f64(),
             length.as_secs_f64()
         );
-        self.troubles()?.check(&participants())
+        self.arrives()?;
+        self.troubles()?.check(&participants(), REJECTING)
+    }
+
+    /// At least one saga has to arrive, and one after the warm-up.
+    fn arrives(&self) -> anyhow::Result<()> {
+        let schedule = self.schedule()?;
+        ensure!(
+            schedule.arrivals() > schedule.arrived_by(self.warm_up),
+            "no saga arrives after the warm-up: raise --rate, --ramp or --seconds"
+        );
+        Ok(())
+    }
+
+    /// When sagas arrive.
+    pub(crate) fn schedule(&self) -> anyhow::Result<Schedule> {
+        Schedule::new(self.ramp(), self.spacing, self.seed)
     }
 
     /// What a run can do and its reader may not mean.
@@ -296,6 +312,9 @@ mod tests {
             ("--warm-up 5s --ramp 1:2:5s", "leaves nothing"),
             ("--outage point:1s-2s", "there is no participant `point`"),
             ("--outage points:30s-40s", "after the last arrival"),
+            ("--rate 0", "no saga arrives after the warm-up"),
+            ("--rate 0.1 --seconds 3s", "no saga arrives after the warm-up"),
+            ("--trouble points:rejected=5%:3s-4s", "only payments rejects"),
         ] {
             let error = options(line).check().unwrap_err().to_string();
             assert!(error.contains(word), "{line}: {error}");

@@ -128,6 +128,7 @@ struct Inner {
     phases: Vec<OpenPhase>,
     seconds: Vec<OpenSecond>,
     reasons: Vec<String>,
+    refused: u64,
     all: Histogram<u64>,
     ends: Ends,
     ended_all: u64,
@@ -157,6 +158,8 @@ pub(crate) struct Recorded {
     pub(crate) seconds: Vec<Second>,
     /// The first reasons of those that did not end well.
     pub(crate) reasons: Vec<String>,
+    /// Sagas that could not be started, those of the warm-up included.
+    pub(crate) refused: u64,
 }
 
 impl Recorder {
@@ -181,6 +184,7 @@ impl Recorder {
             phases: phases.filter(|phase| phase.from < phase.until).collect(),
             seconds: Vec::new(),
             reasons: Vec::new(),
+            refused: 0,
             all: histogram(3),
             ends: Ends::default(),
             ended_all: 0,
@@ -212,6 +216,7 @@ impl Recorder {
             phases: inner.phases.iter().map(OpenPhase::close).collect(),
             seconds: inner.seconds.iter().map(OpenSecond::close).collect(),
             reasons: inner.reasons.clone(),
+            refused: inner.refused,
         })
     }
 
@@ -259,6 +264,7 @@ impl Inner {
             self.second(ended).figures.ended += 1;
             self.ended_all += 1;
         }
+        self.refused += u64::from(matches!(end, End::NotStarted(_)));
         if let End::Alive(why) | End::NotStarted(why) = end
             && self.reasons.len() < 10
             && !self.reasons.contains(why)
@@ -320,15 +326,15 @@ impl OpenSecond {
     }
 }
 
-fn histogram(digits: u8) -> Histogram<u64> {
+pub(super) fn histogram(digits: u8) -> Histogram<u64> {
     Histogram::new_with_bounds(1, MICROS_MAX, digits).expect("the bounds are those of an hour")
 }
 
-fn micros(latency: Duration) -> u64 {
+pub(super) fn micros(latency: Duration) -> u64 {
     u64::try_from(latency.as_micros()).unwrap_or(MICROS_MAX).max(1)
 }
 
-fn ms(micros: u64) -> f64 {
+pub(super) fn ms(micros: u64) -> f64 {
     micros as f64 / 1_000.0
 }
 
@@ -400,5 +406,13 @@ mod tests {
         }
         let recorded = recorder.finish();
         assert_eq!((recorded.reasons.len(), recorded.ends.not_started), (1, 3));
+    }
+
+    #[test]
+    fn what_is_refused_in_the_warm_up_is_remembered() {
+        let recorder = Recorder::new(at(1_000), at(2_000), None);
+        recorder.note(at(1), at(2), &End::NotStarted("503".to_owned()));
+        let recorded = recorder.finish();
+        assert_eq!((recorded.refused, recorded.ends.not_started), (1, 0));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use clap::{Args, Parser};
 
 use super::{Options, measure};
@@ -42,6 +42,9 @@ pub(crate) fn run(check: &Check) -> anyhow::Result<()> {
         found.map_or(0.0, |(_, ms)| *ms)
     };
     let frozen_ms = FROZEN.as_secs_f64() * 1_000.0;
+    let phase = |name| report.phase(name).map(|phase| &phase.latencies);
+    let (before, during) = (phase("healthy"), phase("trouble"));
+    let (before, during) = before.zip(during).context("the freeze is no phase of the report")?;
     ensure!(report.ends.completed == report.ends.all(), "not every saga was completed");
     ensure!(
         latencies.p99_ms > 0.9 * frozen_ms && at(90.0) > 0.4 * frozen_ms,
@@ -49,11 +52,28 @@ pub(crate) fn run(check: &Check) -> anyhow::Result<()> {
         latencies.p99_ms,
         at(90.0)
     );
+    // What was to arrive while the daemon stood still waited for the rest of that time, half on average.
+    ensure!(
+        during.p50_ms > 0.45 * frozen_ms && during.max_ms > 0.95 * frozen_ms,
+        "half of the sagas that were to arrive in {frozen_ms} ms of standing still waited for {} ms at \
+         most, and none for more than {} ms",
+        during.p50_ms,
+        during.max_ms
+    );
+    ensure!(
+        before.p99_ms < during.p50_ms,
+        "sagas before the freeze were as slow (p99 {} ms) as those in it (p50 {} ms): this machine is too \
+         busy to tell",
+        before.p99_ms,
+        during.p50_ms
+    );
     ensure!(report.audit.findings.is_empty(), "the audit found something");
     println!(
-        "as it should be: frozen for {frozen_ms:.0} ms, p90 {:.0} ms, p99 {:.0} ms",
+        "as it should be: frozen for {frozen_ms:.0} ms, p90 {:.0} ms, p99 {:.0} ms; p99 of what arrived \
+         before {:.1} ms",
         at(90.0),
-        latencies.p99_ms
+        latencies.p99_ms,
+        before.p99_ms
     );
     Ok(())
 }

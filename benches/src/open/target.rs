@@ -7,12 +7,13 @@ pub(crate) mod processes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 use clap::ValueEnum;
 use saga_core::BreakerState;
 use saga_examples::switches::Switches;
 use saga_worker::Client;
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinSet;
 
 use super::order::{order, participants};
 use super::recorder::End;
@@ -87,20 +88,18 @@ impl Target {
         }
     }
 
-    /// Tells every participant how to misbehave from now on.
+    /// Tells every participant how to misbehave from now on, all at once.
     pub(crate) async fn set(
         &self,
         switches: impl Fn(&'static str) -> Switches,
     ) -> anyhow::Result<()> {
+        let mut told = JoinSet::new();
         for name in participants() {
             match self {
                 Self::Engine(engine) => engine.participants.set(name, switches(name)),
                 Self::Daemon(_, alone) => alone.participants.set(name, switches(name)),
                 Self::Orders(_, shop) => {
-                    let url = shop.urls.get(name).context("every service has a URL")?;
-                    let request = http::client()?.put(format!("{url}/switches"));
-                    let body = serde_json::to_vec(&switches(name))?;
-                    request.body(body).send().await?.error_for_status()?;
+                    told.spawn(shop.tell(name, &switches(name))?);
                 }
                 Self::Given(..) => {
                     ensure!(
@@ -111,27 +110,40 @@ impl Target {
                 }
             }
         }
+        while let Some(answered) = told.join_next().await {
+            answered??;
+        }
         Ok(())
     }
 
-    /// The breakers that are not closed. What does not answer has none to tell.
-    pub(crate) async fn breakers(&self, at_s: f64) -> Vec<BreakerSample> {
+    /// The breakers that are not closed, or nothing where the daemon does not say.
+    pub(crate) async fn breakers(&self, at_s: f64) -> Option<Vec<BreakerSample>> {
         let sample = |participant, op, state| BreakerSample { at_s, participant, op, state };
         match self {
             Self::Engine(engine) => {
                 let views = engine.workers.iter().flat_map(saga_worker::Worker::breakers);
                 let open = views.filter(|view| view.state != BreakerState::Closed);
-                open.map(|view| {
+                let open = open.map(|view| {
                     let state = serde_json::to_value(view.state).unwrap_or_default();
                     let state = state.as_str().unwrap_or("unknown").to_owned();
                     sample(view.participant, view.op.to_string(), state)
-                })
-                .collect()
+                });
+                Some(open.collect())
             }
             Self::Daemon(starter, _) | Self::Orders(starter, _) | Self::Given(starter, _) => {
-                let views = starter.breakers().await.unwrap_or_default();
+                let views = starter.breakers().await.ok()?;
                 let open = views.into_iter().filter(|view| view.state != "closed");
-                open.map(|view| sample(view.participant, view.op, view.state)).collect()
+                Some(open.map(|view| sample(view.participant, view.op, view.state)).collect())
+            }
+        }
+    }
+
+    /// How many requests had to be made again.
+    pub(crate) fn repeats(&self) -> u64 {
+        match self {
+            Self::Engine(_) => 0,
+            Self::Daemon(starter, _) | Self::Orders(starter, _) | Self::Given(starter, _) => {
+                starter.repeats()
             }
         }
     }

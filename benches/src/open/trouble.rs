@@ -107,6 +107,7 @@ impl Trouble {
             })
         };
         let parts = [
+            share(mix.reject, "rejections"),
             share(mix.down, "down"),
             share(mix.error, "errors"),
             share(mix.drop, "answers lost"),
@@ -157,7 +158,9 @@ impl Troubles {
             window.participant == participant && (window.from_s..window.until_s).contains(&at)
         };
         if let Some(window) = self.windows.iter().find(now) {
-            mix = Mix { reject: mix.reject, ..window.mix };
+            // A window that says nothing of rejections leaves them as they are.
+            let reject = if window.mix.reject > 0 { window.mix.reject } else { mix.reject };
+            mix = Mix { reject, ..window.mix };
             slow_ms = window.slow_ms;
         }
         Switches { mix, slow_ms, seed: self.seed, ..Switches::default() }
@@ -177,13 +180,19 @@ impl Troubles {
         self.windows.iter().map(|window| (window.from_s, window.until_s))
     }
 
-    /// Fails when a window names a participant that the target does not have.
-    pub(crate) fn check(&self, participants: &[&str]) -> anyhow::Result<()> {
-        for Trouble { participant, .. } in &self.windows {
+    /// Fails when a window names a participant that the target does not have, or one that rejects nothing.
+    pub(crate) fn check(&self, participants: &[&str], rejecting: &str) -> anyhow::Result<()> {
+        for Trouble { participant, mix, .. } in &self.windows {
             ensure!(
                 participants.contains(&participant.as_str()),
                 "there is no participant `{participant}`; this target has {}",
                 participants.join(", ")
+            );
+            ensure!(
+                mix.reject == 0 || participant == rejecting,
+                "rejected={}% of {participant} would do nothing: only {rejecting} rejects orders, so that \
+                 everything before has to be compensated; use {rejecting}:rejected=..%",
+                f64::from(mix.reject) / 10.0
             );
         }
         Ok(())
@@ -227,7 +236,25 @@ mod tests {
         assert_eq!(at("payments", 35.0).mix, mix("rejected=5%,slow=100%").unwrap());
         assert_eq!(at("payments", 35.0).slow_ms, 800);
         assert_eq!(troubles.changes(), [20.0, 30.0, 40.0, 50.0]);
-        assert!(troubles.check(&["points"]).unwrap_err().to_string().contains("payments"));
+        assert!(troubles.check(&["points"], "").unwrap_err().to_string().contains("payments"));
+    }
+
+    #[test]
+    fn a_window_may_have_rejections_of_its_own_where_somebody_rejects() {
+        let troubles = |window: &str| Troubles {
+            mix: mix("rejected=5%").unwrap(),
+            slow: SLOW,
+            seed: 3,
+            windows: vec![window.parse().unwrap()],
+        };
+        let rejecting = troubles("payments:rejected=30%,error=1%:20s-40s");
+        rejecting.check(&["payments"], "payments").unwrap();
+        let at = |at| rejecting.switches("payments", "payments", at).mix.reject;
+        assert_eq!((at(19.0), at(20.0), at(40.0)), (50, 300, 50));
+        assert!(rejecting.windows[0].words().contains("30 % rejections"));
+        let refused = troubles("points:rejected=30%:20s-40s").check(&["points"], "payments");
+        let refused = refused.unwrap_err().to_string();
+        assert!(refused.contains("only payments rejects orders"), "{refused}");
     }
 
     #[test]

@@ -62,6 +62,10 @@ fn verdicts(page: &mut Page, report: &Report) {
         rows.push(std::iter::once(name.to_owned()).chain(cells).collect());
     }
     page.table(&head, &rows);
+    page.words(&format!("How the load was put on: {}.", report.generator.words(report.ends.all())));
+    if let Some(late) = report.put_on_late() {
+        page.words(&format!("Not as planned: {late}."));
+    }
     for reason in &report.reasons {
         page.words(&format!("Not well: {reason}"));
     }
@@ -164,15 +168,34 @@ fn bands(report: &Report) -> Vec<Band> {
     warm_up.chain(troubles).chain(frozen).collect()
 }
 
+/// When what was due then was done, where that is known.
+fn turned(report: &Report, due: f64) -> String {
+    let turned = report.turned.iter().find(|turned| turned.due_s == due);
+    turned.map_or_else(String::new, |turned| format!(" (done at {:.2} s)", turned.done_s))
+}
+
 /// A step up for each state, so that open is above half-open above closed.
 fn breakers(page: &mut Page, report: &Report) {
     page.heading("Breakers");
     for trouble in &report.troubles {
         let (from, until) = (trouble.from_s, trouble.until_s);
-        page.words(&format!("From {from} s to {until} s: {}.", trouble.words()));
+        let done = [from, until].map(|due| turned(report, due));
+        page.words(&format!(
+            "From {from} s{} to {until} s{}: {}.",
+            done[0],
+            done[1],
+            trouble.words()
+        ));
+    }
+    let unknown = &report.breakers_unknown_s;
+    if !unknown.is_empty() {
+        let (n, first) = (unknown.len(), unknown[0]);
+        page.words(&format!(
+            "At {n} looks, first at {first} s, nobody told how the breakers were: gaps in the plot."
+        ));
     }
     if report.breakers.is_empty() {
-        page.words("Every breaker was closed whenever it was looked at.");
+        page.words("Every breaker was closed whenever it told its state.");
         return;
     }
     let mut guarded: Vec<String> =
@@ -192,7 +215,10 @@ fn breakers(page: &mut Page, report: &Report) {
                 .breakers
                 .iter()
                 .filter(|b| b.at_s.floor() == at && format!("{} {}", b.participant, b.op) == name);
-            (at, seen.map(|b| level(&b.state)).fold(0.0, f64::max))
+            match report.breakers_unknown_s.iter().any(|s| s.floor() == at) {
+                true => (at, f64::NAN),
+                false => (at, seen.map(|b| level(&b.state)).fold(0.0, f64::max)),
+            }
         });
         Line { points: points.collect(), name }
     });

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -27,6 +28,7 @@ pub(crate) struct Starter {
     token: Option<Arc<str>>,
     /// What the keys of this run begin with.
     run: Arc<str>,
+    repeats: Arc<AtomicU64>,
 }
 
 #[derive(Deserialize)]
@@ -62,6 +64,7 @@ impl Starter {
             start: format!("{base}/v1/sagas/{definition}?wait=60s").into(),
             token: token.map(Into::into),
             run: run.into(),
+            repeats: Arc::default(),
         })
     }
 
@@ -78,7 +81,13 @@ impl Starter {
                 return problem;
             }
             tokio::time::sleep(PAUSE).await;
+            self.repeats.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// How many requests were made again.
+    pub(crate) fn repeats(&self) -> u64 {
+        self.repeats.load(Ordering::Relaxed)
     }
 
     /// `Err` where it is worth another try.

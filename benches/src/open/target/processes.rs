@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use saga_examples::switches::Switches;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
@@ -17,6 +18,8 @@ use crate::open::order::participants as names;
 use crate::open::participants::{self, Participants};
 use crate::open::policies::Policies;
 use crate::process::{self, Process};
+
+use super::http;
 
 /// What a daemon is started with.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +101,8 @@ pub(crate) struct Shop {
     pub(crate) daemon: Daemon,
     /// The URL of each service.
     pub(crate) urls: BTreeMap<&'static str, String>,
+    /// For what is said to them beside the load.
+    http: reqwest::Client,
     _services: Vec<Process>,
 }
 
@@ -128,6 +133,23 @@ impl Shop {
         }
         let url = |name: &str| urls.get(name).cloned().unwrap_or_default();
         let daemon = Daemon::start(settings, &programs, database, folder, url).await;
-        Ok(Self { daemon: daemon.context("the daemon")?, urls, _services: services })
+        let (daemon, http) = (daemon.context("the daemon")?, http::client()?);
+        Ok(Self { daemon, urls, http, _services: services })
+    }
+
+    /// Tells a service how to misbehave.
+    pub(crate) fn tell(
+        &self,
+        name: &str,
+        switches: &Switches,
+    ) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + use<>> {
+        let url = self.urls.get(name).context("every service has a URL")?;
+        let request = self.http.put(format!("{url}/switches")).body(serde_json::to_vec(switches)?);
+        let name = name.to_owned();
+        Ok(async move {
+            let told = request.send().await.and_then(reqwest::Response::error_for_status);
+            told.with_context(|| format!("{name} does not take its switches"))?;
+            Ok(())
+        })
     }
 }
