@@ -150,6 +150,9 @@ impl<DB: GuardRows> Barrier<DB> {
     /// Send the answer only after the commit, and do all of it where it is not dropped half-way.
     /// On SQLite begin with `pool.begin_with("BEGIN IMMEDIATE")`. On PostgreSQL the default level,
     /// `READ COMMITTED`, waits for a concurrent attempt; the higher ones fail with `40001` then.
+    /// Business code that begins a transaction inside this one must not forget it with
+    /// [`mem::forget`](std::mem::forget): here, unlike in [`Barrier::act`], nobody can find that out, and
+    /// the caller's commit would end the forgotten one.
     ///
     /// # Errors
     /// See [`BarrierError`].

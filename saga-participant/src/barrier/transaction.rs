@@ -189,16 +189,30 @@ where
         // What is dropped half-way here is dropped together with its connection.
         Some(max) => tokio::time::timeout(max, work).await.unwrap_or(Err(Stopped::OutOfTime)),
     };
+    let is_open = db.is_in_transaction();
+    let ended = match ended {
+        // Its own is still open; it ends with the connection.
+        Ok(_) if is_open => Err(Stopped::Inside(BarrierError::database(left_open()))),
+        ended => ended,
+    };
     let is_lost = match &ended {
         Ok(_) => false,
         Err(Stopped::OutOfTime) => true,
         Err(stopped) => stopped.fate::<DB>() == Fate::Lost,
     };
     // It is still in a transaction where business code has ended that behind the driver's back.
-    if is_lost || db.is_in_transaction() {
+    if is_lost || is_open {
         drop(db.detach());
     }
     ended
+}
+
+/// The driver ends the innermost transaction that it knows of, so one that business code has begun inside
+/// its own and forgotten is ended in the stead of ours, and nothing is committed.
+fn left_open() -> sqlx::Error {
+    let why = "the business code left a transaction open that it began inside its own: commit it, roll it \
+               back or drop it before it returns";
+    sqlx::Error::Protocol(why.to_owned())
 }
 
 /// Runs a call through a transaction or savepoint to its end. Only a recorded answer is kept.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use saga_participant::{Answer, Barrier, BarrierError, Problem, Refusal};
-use sqlx::{PgConnection, Postgres};
+use sqlx::{Connection as _, PgConnection, Postgres};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -28,6 +28,7 @@ enum Deed {
     PutOff,
     SetSavepoint,
     GoBackToSavepoint,
+    ForgetTransaction,
 }
 
 async fn shop() -> Shop<Postgres> {
@@ -44,6 +45,7 @@ async fn run(tx: &mut PgConnection, saga_id: &str, deed: Deed) -> Result<String,
         Deed::Reject => return Err(Refusal::rejected("not with us")),
         Deed::SetSavepoint => Postgres::run(tx, "SAVEPOINT work").await?,
         Deed::GoBackToSavepoint => Postgres::run(tx, "ROLLBACK TO SAVEPOINT work").await?,
+        Deed::ForgetTransaction => std::mem::forget(tx.begin().await?),
         Deed::PutOff => return Err(Refusal::not_yet("somebody holds it", Duration::from_secs(1))),
         Deed::Fail => Postgres::run(tx, "INSERT INTO no_such_table VALUES (1)").await?,
         Deed::Panic => panic!("the business code lost its head"),
@@ -160,6 +162,18 @@ async fn a_savepoint_of_one_call_is_not_there_for_another() {
     let answers = together(&shop.barrier, Deed::GoBackToSavepoint, MIDDLE).await;
     others_are_unharmed(&shop, &answers, MIDDLE).await;
     assert!(answers[MIDDLE].is_err());
+}
+
+#[tokio::test]
+async fn a_transaction_that_one_call_forgets_to_end_fails_that_call_alone() {
+    for doer in [0, MIDDLE, CALLS - 1] {
+        let shop = shop().await;
+        let answers = together(&shop.barrier, Deed::ForgetTransaction, doer).await;
+        others_are_unharmed(&shop, &answers, doer).await;
+        let told = answers.into_iter().nth(doer).unwrap().unwrap_err();
+        assert!(told.to_string().contains("left a transaction open"), "{told}");
+        assert_eq!(transactions(&shop).await, CALLS as i64 - 1, "each had one of its own");
+    }
 }
 
 /// What its action answered cannot be read without a panic.

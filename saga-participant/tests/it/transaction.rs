@@ -6,6 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use saga_participant::{Answer, BarrierError, Problem, Refusal};
+use sqlx::Connection as _;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -22,6 +23,7 @@ on_each_database!(
     a_failure_inside_a_transaction_of_the_caller_leaves_the_work_of_the_caller_alone,
     business_code_may_reject_because_a_statement_failed,
     business_code_that_ends_the_transaction_is_found_out_and_runs_only_once,
+    business_code_that_forgets_a_transaction_of_its_own_is_told_and_leaves_nothing,
     migrating_again_keeps_what_is_recorded,
     many_processes_may_migrate_at_once,
     pruning_takes_old_steps_whole_and_leaves_young_ones_whole,
@@ -204,6 +206,25 @@ async fn business_code_that_ends_the_transaction_is_found_out_and_runs_only_once
         assert!(matches!(unanswered, BarrierError::Unanswered { .. }), "{unanswered:?}");
         assert!(act(&shop.barrier, "another saga").await.unwrap().is_processed());
     }
+    assert_eq!(shop.effects("s").await, (1, 0));
+}
+
+async fn business_code_that_forgets_a_transaction_of_its_own_is_told_and_leaves_nothing<
+    DB: Home,
+>() {
+    let shop = Shop::<DB>::open().await;
+    let forgetful = async |tx: &mut DB::Connection| -> Result<(), Refusal> {
+        DB::effect(tx, &action("s")).await?;
+        for _ in 0..2 {
+            std::mem::forget(tx.begin().await?);
+        }
+        Ok(())
+    };
+    let told = shop.barrier.act(&action("s"), forgetful).await.unwrap_err();
+    assert!(told.to_string().contains("left a transaction open"), "{told}");
+    assert_eq!((shop.effects("s").await, shop.guard_rows().await), ((0, 0), 0));
+
+    assert!(act(&shop.barrier, "s").await.unwrap().is_processed());
     assert_eq!(shop.effects("s").await, (1, 0));
 }
 
