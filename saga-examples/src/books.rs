@@ -35,12 +35,13 @@ const TOTALS: &str = "\
            CAST(coalesce(sum(held), 0) AS BIGINT) \
     FROM account";
 
+/// A movement of an account that is not there is one as well.
 const ACCOUNTS_IN_ERROR: &str = "\
     SELECT count(*) \
-    FROM account LEFT JOIN \
+    FROM account FULL JOIN \
          (SELECT account, sum(CASE op WHEN 'action' THEN amount ELSE -amount END) AS moved \
           FROM movement GROUP BY account) AS ledger ON account = name \
-    WHERE opening <> balance + held OR held <> coalesce(moved, 0)";
+    WHERE name IS NULL OR opening <> balance + held OR held <> coalesce(moved, 0)";
 
 const MOVEMENTS: &str = "\
     SELECT saga_id, \

@@ -73,6 +73,8 @@ async fn a_change_that_is_not_in_the_ledger_shows<DB: Kind>() {
         "UPDATE account SET balance = balance - 1",
         "UPDATE account SET balance = balance - 1, held = held + 1",
         "DELETE FROM movement",
+        "INSERT INTO movement (saga_id, step, op, account, amount) \
+         VALUES ('b', 'step', 'action', 'nothing', 1)",
     ] {
         let (_place, pool) = ten_things::<DB>().await;
         post(&pool, "a", Op::Action, 3).await;
