@@ -52,8 +52,8 @@ pub(crate) struct Options {
     #[arg(long, value_delimiter = ',', default_value = "200,2048,16384,65536", value_parser = clap::value_parser!(u32).range(200..=250_000))]
     payload: Vec<u32>,
 
-    /// Finished sagas in the tables; the full list, 0,100000,1000000,5000000, takes many minutes
-    #[arg(long, value_delimiter = ',', default_value = "0,100000,1000000", value_parser = clap::value_parser!(u64).range(0..=10_000_000))]
+    /// Finished sagas in the tables; writing five million takes some minutes, and several GB of disk for a while
+    #[arg(long, value_delimiter = ',', default_value = "0,100000,1000000,5000000", value_parser = clap::value_parser!(u64).range(0..=10_000_000))]
     history: Vec<u64>,
 
     /// Waiting sagas that are due at the same moment
