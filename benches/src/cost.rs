@@ -18,8 +18,8 @@ use crate::load::Window;
 /// The price of a saga. What cannot be told is left out.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Costs {
-    /// CPU seconds of this process per 1,000 sagas: the engine (or the floor's driver), and SQLite
-    /// with it.
+    /// CPU seconds of this process per 1,000 sagas, and of a daemon that works for it: the engine (or the
+    /// floor's driver), and SQLite with it.
     pub(crate) engine_cpu_s_per_1000: Option<f64>,
     /// CPU seconds of all processes of the PostgreSQL server per 1,000 sagas.
     pub(crate) database_cpu_s_per_1000: Option<f64>,
@@ -36,14 +36,15 @@ pub(crate) struct Costs {
 pub(crate) struct Meter(JoinHandle<anyhow::Result<Spent>>);
 
 impl Meter {
-    pub(crate) fn start(database: &Database, window: Window) -> Self {
+    /// `daemon`: the process that works for this one, if there is one.
+    pub(crate) fn start(database: &Database, daemon: Option<u32>, window: Window) -> Self {
         let source = Source::of(database);
         Self(thread::spawn(move || {
             let mut counters = source.open()?;
             sleep_until(window.opens);
-            let before = counters.read(&source)?;
+            let before = counters.read(&source, daemon)?;
             sleep_until(window.closes);
-            Ok(counters.read(&source)?.since(before))
+            Ok(counters.read(&source, daemon)?.since(before))
         }))
     }
 
@@ -126,8 +127,12 @@ enum Counters {
 }
 
 impl Counters {
-    fn read(&mut self, source: &Source) -> anyhow::Result<Spent> {
-        let spent = Spent { engine_cpu_s: cpu::own(), ..Spent::default() };
+    fn read(&mut self, source: &Source, daemon: Option<u32>) -> anyhow::Result<Spent> {
+        let engine_cpu_s = match daemon {
+            None => cpu::own(),
+            Some(pid) => cpu::own().zip(cpu::of_server(pid)).map(|(own, daemon)| own + daemon),
+        };
+        let spent = Spent { engine_cpu_s, ..Spent::default() };
         Ok(match (self, source) {
             (Self::Postgres(counters), Source::Postgres { server, .. }) => {
                 let (wal_bytes, commits) = counters.read()?;
@@ -140,7 +145,8 @@ impl Counters {
                 }
             }
             (_, Source::Sqlite { file }) => Spent {
-                written_bytes: sqlite::written_bytes(),
+                // A daemon writes, and not this process.
+                written_bytes: sqlite::written_bytes().filter(|_| daemon.is_none()),
                 commits: sqlite::commits(file),
                 ..spent
             },

@@ -1,11 +1,13 @@
 //! Closed loop: so many clients, each starting a saga when its last one has its verdict.
 
+mod over_http;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use saga_core::{MemoryStore, Store};
 use saga_worker::{Client, SystemClock, Worker};
 
@@ -38,6 +40,19 @@ pub(crate) struct Engine {
     /// Finished sagas in the tables before each run begins
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000_000))]
     pub(crate) history: u64,
+
+    /// How clients reach the engine, and the engine its participants
+    #[arg(long, value_enum, default_value = "calls")]
+    pub(crate) over: Over,
+}
+
+/// How clients reach the engine, and the engine its participants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Over {
+    /// Function calls: all of it is in this process
+    Calls,
+    /// HTTP: `saga-worker` is a process, clients and participants are in this one
+    Http,
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
@@ -68,6 +83,14 @@ pub(crate) fn measure_shape(
         let url = database.url().context("--history needs a store with tables, not memory")?;
         runtime.block_on(finished::fill(&url, engine.history))?;
     }
+    if engine.over == Over::Http {
+        ensure!(
+            engine.workers == 1,
+            "--over http has one daemon, which is one worker: leave out --workers"
+        );
+        let (samples, meter) = runtime.block_on(over_http::drive(load, concurrency, database))?;
+        return Figures::new("daemon", load, concurrency, samples, meter);
+    }
     let (samples, meter) = runtime.block_on(drive(load, engine, concurrency, &database, shape))?;
     Figures::new("engine", load, concurrency, samples, meter)
 }
@@ -94,7 +117,7 @@ async fn drive(
     }
     let numbers = Arc::new(AtomicU64::new(0));
     let window = load.window();
-    let meter = Meter::start(database, window);
+    let meter = Meter::start(database, None, window);
     let mut clients = Vec::new();
     for worker in workers.iter().cycle().take(concurrency as usize) {
         let (client, numbers) = (worker.client().clone(), numbers.clone());

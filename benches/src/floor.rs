@@ -58,7 +58,7 @@ pub(crate) fn measure(
     let rows = runtime.block_on(Rows::of_one_saga(load.fail_last))?;
     let run = Run { rows, batching: batching.clone(), concurrency: concurrency as usize };
     let window = load.window();
-    let meter = Meter::start(&database, window);
+    let meter = Meter::start(&database, None, window);
     let samples = match database.file() {
         Some(file) => sqlite::run(&run, &file, window)?,
         None => runtime.block_on(postgres::run(run, &url, window))?,

@@ -1,6 +1,7 @@
 //! Load tests of the Saga engine. `cargo run --release -p saga-benches -- engine --help`
 
 mod cost;
+mod daemon;
 mod database;
 mod engine;
 mod figures;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use crate::engine::{self, Engine};
+use crate::engine::{self, Engine, Over};
 use crate::figures::Figures;
 use crate::load::{Load, StoreKind};
 use crate::machine::Machine;
@@ -134,7 +134,7 @@ impl Options {
 
     fn run(&self, dimension: Dimension, size: u64) -> anyhow::Result<Ran> {
         let (mut clients, mut shape) = (self.clients, Shape::default());
-        let mut engine = Engine { workers: 1, history: 0 };
+        let mut engine = Engine { workers: 1, history: 0, over: Over::Calls };
         match dimension {
             Dimension::Concurrency => clients = u32::try_from(size)?,
             Dimension::Workers => engine.workers = u8::try_from(size)?,

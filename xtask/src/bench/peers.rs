@@ -11,7 +11,7 @@ use throwaway_postgres::URL_VARIABLE;
 use tokio::process::Command;
 
 use self::set_up::SetUp;
-use super::table::{Figures, OURS, Outcome, Row, show};
+use super::table::{DAEMON, Figures, OURS, Outcome, Row, show};
 use super::{Peer, PeersOptions};
 use crate::workspace;
 
@@ -21,8 +21,9 @@ pub(super) async fn run(options: &PeersOptions) -> anyhow::Result<ExitCode> {
         only => only.to_vec(),
     };
     let set_up = SetUp::make(&peers).await?;
-    let ours = ["postgres", "sqlite"].map(Engine::Ours);
-    let engines: Vec<_> = ours.into_iter().chain(peers.into_iter().map(Engine::Peer)).collect();
+    let stores = ["postgres", "sqlite"];
+    let ours = stores.map(Engine::Ours).into_iter().chain(stores.map(Engine::Daemon));
+    let engines: Vec<_> = ours.chain(peers.into_iter().map(Engine::Peer)).collect();
     let variants = if options.fail_last { vec![false, true] } else { vec![false] };
     let mut rows = Vec::new();
     for fail_last in variants {
@@ -34,7 +35,8 @@ pub(super) async fn run(options: &PeersOptions) -> anyhow::Result<ExitCode> {
     }
     println!("\n{}", show(&rows));
     println!(
-        "`ours`: how many times as many sagas our engine did on that store (for Restate: on PostgreSQL)."
+        "`{OURS}` and `{DAEMON}`: how many times as many sagas our engine did on that store (for Restate: on \
+         PostgreSQL), embedded and over HTTP."
     );
     println!("{}", set_up::versions().await);
     println!("What each peer promises less, and how it was set up: benches/peers/README.md.");
@@ -53,8 +55,10 @@ struct Load {
 /// Who runs it.
 #[derive(Debug, Clone, Copy)]
 enum Engine {
-    /// Ours, on this store.
+    /// Ours, on this store, inside the program that uses it.
     Ours(&'static str),
+    /// Ours as a daemon, with clients and participants over HTTP.
+    Daemon(&'static str),
     Peer(Peer),
 }
 
@@ -100,7 +104,8 @@ fn outcome_of(runs: &[&anyhow::Result<Figures>]) -> Outcome {
 impl Engine {
     async fn measure(self, set_up: &SetUp, load: Load) -> anyhow::Result<Figures> {
         match self {
-            Self::Ours(store) => ours(store, load).await,
+            Self::Ours(store) => ours(store, "calls", load).await,
+            Self::Daemon(store) => ours(store, "http", load).await,
             Self::Peer(peer) => set_up.measure(peer, load).await,
         }
     }
@@ -108,6 +113,7 @@ impl Engine {
     fn row(self, load: Load, outcome: Outcome) -> Row {
         let (engine, store) = match self {
             Self::Ours(store) => (OURS, store),
+            Self::Daemon(store) => (DAEMON, store),
             Self::Peer(peer) => (peer.name(), peer.store()),
         };
         let Load { concurrency, fail_last, .. } = load;
@@ -158,10 +164,11 @@ impl Ours {
     }
 }
 
-async fn ours(store: &str, load: Load) -> anyhow::Result<Figures> {
+async fn ours(store: &str, over: &str, load: Load) -> anyhow::Result<Figures> {
     let mut bench = Command::from(workspace::cargo());
     bench.args(["run", "--quiet", "--release", "--package", "saga-benches", "--", "engine"]);
-    bench.args(["--store", store, "--json", "--concurrency", &load.concurrency.to_string()]);
+    bench.args(["--store", store, "--over", over, "--json"]);
+    bench.args(["--concurrency", &load.concurrency.to_string()]);
     bench.args(["--seconds", &load.seconds.to_string()]);
     bench.args(["--warm-up", &load.warm_up.to_string()]);
     if load.fail_last {

@@ -66,6 +66,15 @@ impl Row {
         }
     }
 
+    /// How many times as many sagas ours did, for a row that is not ours.
+    fn ratio(&self, ours: &str, rows: &[Row]) -> String {
+        let is_peer = ![OURS, DAEMON].contains(&self.engine);
+        let ours = rows.iter().find(|row| row.engine == ours && self.is_of(row));
+        let figures = self.figures().zip(ours.and_then(Row::figures)).filter(|_| is_peer);
+        let ratio = figures.map(|(peer, ours)| ours.sagas_per_s / peer.sagas_per_s);
+        ratio.map_or(String::new(), |ratio| format!("x{ratio:.1}"))
+    }
+
     /// What it is compared with: ours on its store, or on PostgreSQL where it brings its own.
     fn is_of(&self, other: &Row) -> bool {
         let store = |row: &Row| if row.store == "its own" { "postgres" } else { row.store };
@@ -74,13 +83,14 @@ impl Row {
     }
 }
 
-/// The name of our own rows.
+/// The names of our own rows: embedded, and as a daemon over HTTP.
 pub(super) const OURS: &str = "saga";
+pub(super) const DAEMON: &str = "saga-worker";
 
-/// The rows as a table, each with how many times as many sagas ours did beside it.
+/// The rows as a table, each with how many times as many sagas both of ours did beside it.
 pub(super) fn show(rows: &[Row]) -> String {
     let mut text = format!(
-        "{:<10} {:<9} {:<8} {:>4} {:>9} {:>7} {:>9} {:>9} {:>10} {:>7}\n",
+        "{:<11} {:<9} {:<8} {:>4} {:>9} {:>7} {:>9} {:>9} {:>10} {:>7} {:>11}\n",
         "engine",
         "store",
         "variant",
@@ -90,24 +100,22 @@ pub(super) fn show(rows: &[Row]) -> String {
         "p50 ms",
         "p99 ms",
         "CPU s/1000",
-        "ours"
+        OURS,
+        DAEMON
     );
     for row in rows {
         let variant = if row.fail_last { "fail" } else { "ok" };
         let head =
-            format!("{:<10} {:<9} {variant:<8} {:>4}", row.engine, row.store, row.concurrency);
+            format!("{:<11} {:<9} {variant:<8} {:>4}", row.engine, row.store, row.concurrency);
         let line = match &row.outcome {
             Outcome::None(why) => format!("{head} {why}"),
             Outcome::Measured(figures) => {
                 let cpu = figures.cpu_s.map_or("-".to_owned(), |cpu| format!("{cpu:.2}"));
                 let spread =
                     figures.spread.map_or(String::new(), |of| format!("{:.0}%", of * 100.0));
-                let ours = rows.iter().find(|ours| ours.engine == OURS && row.is_of(ours));
-                let ratio = ours.and_then(Row::figures).filter(|_| row.engine != OURS);
-                let ratio = ratio.map(|ours| ours.sagas_per_s / figures.sagas_per_s);
-                let ratio = ratio.map_or(String::new(), |ratio| format!("x{ratio:.1}"));
+                let [embedded, daemon] = [OURS, DAEMON].map(|ours| row.ratio(ours, rows));
                 format!(
-                    "{head} {:>9.0} {spread:>7} {:>9.2} {:>9.2} {cpu:>10} {ratio:>7}",
+                    "{head} {:>9.0} {spread:>7} {:>9.2} {:>9.2} {cpu:>10} {embedded:>7} {daemon:>11}",
                     figures.sagas_per_s, figures.p50_ms, figures.p99_ms
                 )
             }
@@ -152,6 +160,7 @@ mod tests {
         let mut rows = vec![
             row(OURS, "postgres", 8_000.0),
             row(OURS, "sqlite", 16_000.0),
+            row(DAEMON, "postgres", 2_400.0),
             row("restate", "its own", 1_600.0),
             row("duroxide", "sqlite", 100.0),
         ];
@@ -161,9 +170,11 @@ mod tests {
         });
         let text = show(&rows);
         let line = |engine: &str| text.lines().find(|line| line.starts_with(engine)).unwrap();
-        assert!(line("restate").ends_with("x5.0"), "{text}");
-        assert!(line("duroxide").ends_with("x160.0"), "{text}");
+        assert!(line("restate").ends_with("x5.0        x1.5"), "{text}");
+        assert!(line("duroxide").ends_with("x160.0"), "the daemon was not run on SQLite: {text}");
         assert!(line("dbos").ends_with("npm is not there"), "{text}");
-        assert!(!line(OURS).contains('x'), "{text}");
+        for ours in ["saga ", DAEMON] {
+            assert!(!line(ours).contains('x'), "{text}");
+        }
     }
 }

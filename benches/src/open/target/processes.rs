@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tokio_util::sync::DropGuard;
 
+use crate::daemon::Daemon;
 use crate::database::Database;
 use crate::load::StoreKind;
 use crate::open::order::participants as names;
@@ -29,49 +30,14 @@ pub(crate) struct Settings<'a> {
     pub(crate) policies: &'a Policies,
 }
 
-/// A daemon, and the folders that are its own.
-#[derive(Debug)]
-pub(crate) struct Daemon {
-    pub(crate) url: String,
-    pub(crate) store: String,
-    pub(crate) process: Process,
-    /// Removed when dropped, and so after the process.
-    _database: Database,
-    _folder: TempDir,
-}
-
-impl Daemon {
-    async fn start(
-        settings: Settings<'_>,
+impl Settings<'_> {
+    async fn daemon(
+        self,
         programs: &Path,
         database: Database,
-        folder: TempDir,
-        urls: impl Fn(&str) -> String,
-    ) -> anyhow::Result<Self> {
-        let store = database.prepare().await?;
-        let definitions = folder.path().join("definitions");
-        std::fs::create_dir(&definitions)?;
-        std::fs::write(definitions.join("place-order.yaml"), settings.policies.yaml(urls))?;
-        let (concurrency, connections) = (settings.concurrency + 16, settings.concurrency + 256);
-        let arguments: Vec<OsString> = vec![
-            "serve".into(),
-            "--listen".into(),
-            "127.0.0.1:0".into(),
-            "--store".into(),
-            store.clone().into(),
-            "--definitions".into(),
-            definitions.into(),
-            "--worker-concurrency-max".into(),
-            concurrency.to_string().into(),
-            "--http-connections-max".into(),
-            connections.to_string().into(),
-            "--log-filter".into(),
-            "warn".into(),
-        ];
-        let program = programs.join("saga-worker");
-        let mut process = Process::start("saga-worker", &program, &arguments, folder.path())?;
-        let url = process.says("API ").await?;
-        Ok(Self { url, store, process, _database: database, _folder: folder })
+        url: impl Fn(&str) -> String,
+    ) -> anyhow::Result<Daemon> {
+        Daemon::start(programs, database, self.concurrency, &self.policies.yaml(url)).await
     }
 }
 
@@ -89,8 +55,8 @@ impl Alone {
         let stop = CancellationToken::new();
         let participants = Arc::new(Participants::default());
         let url = participants::serve(participants.clone(), stop.clone()).await?;
-        let (database, folder) = (Database::fresh(settings.store)?, tempfile::tempdir()?);
-        let daemon = Daemon::start(settings, &programs, database, folder, |_| url.clone()).await?;
+        let database = Database::fresh(settings.store)?;
+        let daemon = settings.daemon(&programs, database, |_| url.clone()).await?;
         Ok(Self { daemon, participants, _serving: stop.drop_guard() })
     }
 }
@@ -104,6 +70,8 @@ pub(crate) struct Shop {
     /// For what is said to them beside the load.
     http: reqwest::Client,
     _services: Vec<Process>,
+    /// Removed when dropped, and so after the processes.
+    _folder: TempDir,
 }
 
 impl Shop {
@@ -132,9 +100,9 @@ impl Shop {
             services.push(process);
         }
         let url = |name: &str| urls.get(name).cloned().unwrap_or_default();
-        let daemon = Daemon::start(settings, &programs, database, folder, url).await;
+        let daemon = settings.daemon(&programs, database, url).await;
         let (daemon, http) = (daemon.context("the daemon")?, http::client()?);
-        Ok(Self { daemon, urls, http, _services: services })
+        Ok(Self { daemon, urls, http, _services: services, _folder: folder })
     }
 
     /// Tells a service how to misbehave.
