@@ -23,6 +23,8 @@ use crate::{Flags, input, measure};
 const LONG: Duration = Duration::from_secs(120);
 /// Before a client repeats what has failed: the first pause of the client's own waiting.
 const PAUSE: Duration = Duration::from_millis(5);
+/// Below so many clients, latency is what counts.
+const FEW: usize = 8;
 
 /// The flags of duroxide's programs.
 #[derive(Debug, Clone, Parser)]
@@ -38,9 +40,9 @@ pub struct Options {
 }
 
 impl Options {
-    /// What is fastest here; the README has the figures.
+    /// What is fastest here for so many clients; the README has the figures.
     fn runtime(&self) -> RuntimeOptions {
-        let (dispatchers, poll_ms) = (8, 50);
+        let (dispatchers, poll_ms) = if self.flags.concurrency < FEW { (2, 2) } else { (8, 50) };
         let dispatchers = self.dispatchers.unwrap_or(dispatchers);
         RuntimeOptions {
             orchestration_concurrency: dispatchers,
