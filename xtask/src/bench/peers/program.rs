@@ -57,7 +57,7 @@ pub(super) async fn measure(
                 }
             }
         }
-        bail!("its program ended without figures, with {}", child.wait().await?)
+        bail!("its program ended without figures, with {}: it says why above", child.wait().await?)
     };
     let within = SLACK + Duration::from_secs(load.warm_up + load.seconds);
     timeout(within, reading).await.context("its program took too long")?

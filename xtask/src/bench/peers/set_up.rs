@@ -112,7 +112,7 @@ fn why_not_built(said: &str) -> String {
 /// Installs what the lock file of this folder names, unless that has been done.
 async fn npm(name: &str) -> anyhow::Result<PathBuf> {
     let (source, target) = (source().join(name), target().join(name));
-    node_is_new_enough().await?;
+    node_is_new_enough(said("node", &["--version"]).await.as_deref())?;
     std::fs::create_dir_all(&target)?;
     for file in std::fs::read_dir(&source)? {
         let file = file?;
@@ -127,19 +127,26 @@ async fn npm(name: &str) -> anyhow::Result<PathBuf> {
     npm.args(["ci", "--loglevel=error", "--no-audit", "--no-fund"]).current_dir(&target);
     // A package of Restate's would report the installation.
     npm.env("SCARF_ANALYTICS", "false").stdout(Stdio::null());
-    let status = npm.status().await.context("npm is needed: install Node.js with npm")?;
-    ensure!(status.success(), "npm ci for {name} ended with {status}");
+    let status = npm.status().await;
+    let status = status.context("needs npm: install it, it often comes with Node.js")?;
+    ensure!(
+        status.success(),
+        "`npm ci` for {name} ended with {status}: it says why above; it needs a registry of packages"
+    );
     std::fs::write(done, lock)?;
     Ok(target)
 }
 
-async fn node_is_new_enough() -> anyhow::Result<()> {
-    let said = said("node", &["--version"]).await;
-    let said = said.with_context(|| format!("needs Node.js {NODE_MIN} or newer"))?;
+/// By what `node --version` says.
+fn node_is_new_enough(said: Option<&str>) -> anyhow::Result<()> {
+    let said = said.with_context(|| {
+        format!("needs Node.js {NODE_MIN} or newer, and there is no `node`: install it, with npm")
+    })?;
     let major = said.trim_start_matches('v').split('.').next().and_then(|major| major.parse().ok());
     ensure!(
         major.is_some_and(|major: u32| major >= NODE_MIN),
-        "needs Node.js {NODE_MIN} or newer, and this is {said}"
+        "needs Node.js {NODE_MIN} or newer, and `node --version` says {said}: put a newer one first \
+         on PATH"
     );
     Ok(())
 }
@@ -271,6 +278,17 @@ mod tests {
         let said = "warning: a\nerror: linker `cc` not found\n  |\nerror: could not compile `b`\n";
         assert_eq!(why_not_built(said), "error: linker `cc` not found");
         assert_eq!(why_not_built(""), "cargo build failed");
+    }
+
+    #[test]
+    fn a_node_that_is_missing_or_too_old_is_named_with_what_to_do() {
+        let why = |said| node_is_new_enough(said).unwrap_err().to_string();
+        assert!(why(None).contains("install it"));
+        assert!(why(Some("v18.19.0")).contains("says v18.19.0: put a newer one first"));
+        assert!(why(Some("nonsense")).contains("says nonsense"));
+        for said in ["v20.0.0", "v100.1.0"] {
+            node_is_new_enough(Some(said)).unwrap();
+        }
     }
 
     #[test]
