@@ -11,6 +11,7 @@ import { DBOS } from "@dbos-inc/dbos-sdk";
 import { fork } from "node:child_process";
 import { once } from "node:events";
 import { availableParallelism } from "node:os";
+import { setTimeout } from "node:timers/promises";
 import { parseArgs } from "node:util";
 
 const { values: flags } = parseArgs({
@@ -75,14 +76,16 @@ async function measure() {
   const seconds = Number(flags.seconds);
   const begin = Date.now() + 1000 * Number(flags["warm-up"]);
   const end = begin + 1000 * seconds;
-  setTimeout(() => say({ event: "begin" }), begin - Date.now());
-  setTimeout(() => say({ event: "end" }), end - Date.now());
+  setTimeout(begin - Date.now()).then(() => say({ event: "begin" }));
+  // Told before the figures, even where no client has a workflow under way by then.
+  const ended = setTimeout(end - Date.now()).then(() => say({ event: "end" }));
   const figures = executors.map(async (executor) => {
     const took = once(executor, "message");
     executor.send({ begin, end });
     return (await took)[0];
   });
   const took = (await Promise.all(figures)).flat().sort((a, b) => a - b);
+  await ended;
   const at = (share) => took[Math.floor((took.length - 1) * share)];
   say({
     event: "figures",
