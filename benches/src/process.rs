@@ -1,6 +1,6 @@
 //! The programs of the workspace as processes of a bench: built, started, frozen, killed.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -22,6 +22,11 @@ pub(crate) fn programs() -> anyhow::Result<PathBuf> {
     let folder = own.parent().context("this program is in no folder")?.to_owned();
     if let Some(cargo) = std::env::var_os("CARGO") {
         let mut build = Command::new(cargo);
+        // What cargo has told this program of itself: build scripts that watch it would run again, and with
+        // them half of the build, each time that another program asks for it.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| is_set_by_cargo(name)) {
+            build.env_remove(name);
+        }
         build.args(["build", "--quiet", "--bins", "-p", "saga-examples", "-p", "saga-daemon"]);
         if folder.file_name().is_some_and(|name| name == "release") {
             build.arg("--release");
@@ -42,6 +47,12 @@ pub(crate) fn programs() -> anyhow::Result<PathBuf> {
         );
     }
     Ok(folder)
+}
+
+fn is_set_by_cargo(variable: &OsStr) -> bool {
+    let Some(variable) = variable.to_str() else { return false };
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|start| variable.starts_with(start))
+        || ["CARGO", "CARGO_CRATE_NAME", "CARGO_PRIMARY_PACKAGE", "OUT_DIR"].contains(&variable)
 }
 
 /// A process; killed when dropped.
