@@ -45,6 +45,8 @@ impl Daemon {
             concurrency.to_string().into(),
             "--http-connections-max".into(),
             connections.to_string().into(),
+            // A bench that is killed leaves no daemon behind.
+            "--exit-with-stdin".into(),
             "--log-filter".into(),
             "warn".into(),
         ];

@@ -15,7 +15,7 @@ use crate::cost::Meter;
 use crate::database::Database;
 use crate::figures::{Figures, Samples};
 use crate::finished;
-use crate::load::{Load, Window};
+use crate::load::{Load, StoreKind, Window};
 use crate::machine;
 use crate::on_record;
 use crate::workload::{self, ORDER, Order, Shape};
@@ -44,6 +44,28 @@ pub(crate) struct Engine {
     /// How clients reach the engine, and the engine its participants
     #[arg(long, value_enum, default_value = "calls")]
     pub(crate) over: Over,
+}
+
+impl Engine {
+    /// What cannot be measured is refused before anything is made for it.
+    fn check(&self, load: &Load) -> anyhow::Result<()> {
+        if self.over == Over::Calls {
+            return Ok(());
+        }
+        ensure!(
+            self.workers == 1,
+            "--over http has one daemon, which is one worker: leave out --workers"
+        );
+        ensure!(
+            self.history == 0,
+            "--over http begins with an empty database: leave out --history"
+        );
+        ensure!(
+            load.store != StoreKind::Memory,
+            "a daemon keeps no sagas in memory: use --store sqlite or --store postgres"
+        );
+        Ok(())
+    }
 }
 
 /// How clients reach the engine, and the engine its participants.
@@ -77,6 +99,7 @@ pub(crate) fn measure_shape(
     concurrency: u32,
     shape: Shape,
 ) -> anyhow::Result<Figures> {
+    engine.check(load)?;
     let database = Database::fresh(load.store)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     if engine.history > 0 {
@@ -84,10 +107,6 @@ pub(crate) fn measure_shape(
         runtime.block_on(finished::fill(&url, engine.history))?;
     }
     if engine.over == Over::Http {
-        ensure!(
-            engine.workers == 1,
-            "--over http has one daemon, which is one worker: leave out --workers"
-        );
         let (samples, meter) = runtime.block_on(over_http::drive(load, concurrency, database))?;
         return Figures::new("daemon", load, concurrency, samples, meter);
     }

@@ -29,6 +29,7 @@ use saga_examples::switches::Mix;
 use crate::database::Database;
 use crate::load::StoreKind;
 use crate::machine::Machine;
+use crate::process;
 use crate::report::{FORMAT, Report, with_extension};
 use audit::Verdicts;
 use drive::{Clock, drive};
@@ -65,6 +66,9 @@ pub(crate) fn measure(options: &Options, title: &str) -> anyhow::Result<Report> 
     options.check()?;
     for warning in options.warnings() {
         eprintln!("warning: {warning}");
+    }
+    if options.target != Kind::Engine {
+        process::raise_limit_for(options.in_flight_max)?;
     }
     let machine = Machine::look()?;
     machine.warn();
@@ -171,7 +175,10 @@ async fn start(options: &Options, database: &Database) -> anyhow::Result<Target>
             let run = format!("load-{}-{}-", std::process::id(), options.seed);
             let token = options.token.as_deref();
             let input = options.input.as_deref().unwrap_or("null");
-            Target::Given(Starter::new(url, definition, token, &run)?, input.into())
+            let starter = Starter::new(url, definition, token, &run)?;
+            let answers = starter.breakers().await;
+            answers.with_context(|| format!("--url {url}: no daemon answers there"))?;
+            Target::Given(starter, input.into())
         }
         (Kind::Daemon, None) => {
             let alone = Alone::start(settings).await?;

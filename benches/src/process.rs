@@ -49,6 +49,25 @@ pub(crate) fn programs() -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
+/// Lets this process, and those that it starts from now on, open so many files.
+///
+/// # Errors
+/// When the hard limit is lower.
+pub(crate) fn raise_limit(files: u64) -> anyhow::Result<()> {
+    let raised = rlimit::increase_nofile_limit(files)?;
+    ensure!(
+        raised >= files,
+        "this process may open {raised} files, and {files} are needed: raise the hard limit (ulimit -Hn)"
+    );
+    Ok(())
+}
+
+/// The same for so many clients over HTTP: each has a connection, and so have its calls to participants,
+/// of which both ends may be here.
+pub(crate) fn raise_limit_for(clients: u32) -> anyhow::Result<()> {
+    raise_limit(3 * u64::from(clients) + 512)
+}
+
 fn is_set_by_cargo(variable: &OsStr) -> bool {
     let Some(variable) = variable.to_str() else { return false };
     ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_"].iter().any(|start| variable.starts_with(start))

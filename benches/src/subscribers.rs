@@ -17,7 +17,7 @@ use tokio::time::{Instant, interval, sleep, timeout};
 
 use crate::database::Database;
 use crate::load::StoreKind;
-use crate::process::memory_kib;
+use crate::process::{memory_kib, raise_limit};
 use crate::workload::{ORDER, Order};
 
 pub(crate) use serve::{Served, serve};
@@ -89,16 +89,6 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let figures = runtime.block_on(measure(options))?;
     runtime.shutdown_background();
     print(options, &figures)
-}
-
-/// Lets this process open so many files.
-fn raise_limit(files: u64) -> anyhow::Result<()> {
-    let raised = rlimit::increase_nofile_limit(files)?;
-    ensure!(
-        raised >= files,
-        "this process may open {raised} files, and {files} are needed: raise the hard limit (ulimit -Hn)"
-    );
-    Ok(())
 }
 
 async fn measure(options: &Options) -> anyhow::Result<Figures> {

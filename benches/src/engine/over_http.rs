@@ -22,6 +22,9 @@ use crate::open::target::http;
 use crate::process;
 use crate::workload::{self, ORDER, Order, Shape};
 
+/// How long one request may take: longer than the daemon waits for a verdict.
+const REQUEST_MAX: Duration = Duration::from_secs(90);
+
 /// The steps of the order saga, behind HTTP.
 fn definition(participant: &str) -> String {
     format!(
@@ -57,6 +60,7 @@ pub(super) async fn drive(
     concurrency: u32,
     database: Database,
 ) -> anyhow::Result<(Samples, Meter)> {
+    process::raise_limit_for(concurrency)?;
     let programs = process::programs()?;
     let definition = definition(&participants(load.fail_last).await?);
     let daemon = Daemon::start(&programs, database, concurrency, &definition).await?;
@@ -114,7 +118,7 @@ impl Client {
 
     async fn place(&self, number: u64) -> anyhow::Result<String> {
         let order = serde_json::to_vec(&Order::new(number))?;
-        let request = self.http.post(&*self.url).body(order).timeout(Duration::from_secs(60));
+        let request = self.http.post(&*self.url).body(order).timeout(REQUEST_MAX);
         let request = request.header("Content-Type", "application/json");
         let answer = request.header("Idempotency-Key", format!("order-{number}")).send().await?;
         let (status, body) = (answer.status(), answer.bytes().await?);

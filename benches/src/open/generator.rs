@@ -1,7 +1,7 @@
 //! How the load generator itself does: whether it let sagas in at their time, and whether it had a
 //! client for each.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ pub(crate) struct Generator {
     warm_up: Duration,
     /// Which arrival each lane is at.
     lanes: Vec<AtomicU64>,
-    /// How many lanes are at one.
-    busy: AtomicUsize,
+    /// How many arrivals lanes are done with.
+    done: AtomicU64,
     /// The first arrival that no lane has taken up.
     next: AtomicU64,
     // A std mutex: held for a few additions, never across an await.
@@ -54,7 +54,7 @@ impl Generator {
             schedule,
             warm_up,
             lanes: (0..lanes).map(|_| AtomicU64::new(NOTHING)).collect(),
-            busy: AtomicUsize::new(0),
+            done: AtomicU64::new(0),
             next: AtomicU64::new(0),
             seen: Mutex::new(Seen { late: histogram(3), waited: 0 }),
         }
@@ -70,12 +70,12 @@ impl Generator {
 
     /// Sagas are let in, from this arrival to the one before `until`.
     pub(super) fn let_in(&self, first: u64, until: u64, now: Duration) {
-        let full = self.busy.load(Ordering::Acquire) >= self.lanes.len();
+        let free_up_to = self.done.load(Ordering::Acquire) + self.lanes.len() as u64;
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        for due in (first..until).filter_map(|arrival| self.schedule.at(arrival)) {
-            if due >= self.warm_up {
+        for arrival in first..until {
+            if let Some(due) = self.schedule.at(arrival).filter(|due| *due >= self.warm_up) {
                 seen.late.saturating_record(micros(now.saturating_sub(due)));
-                seen.waited += u64::from(full);
+                seen.waited += u64::from(arrival >= free_up_to);
             }
         }
     }
@@ -84,14 +84,13 @@ impl Generator {
     pub(super) fn enter(&self, lane: usize) -> Option<(u64, Duration)> {
         let arrival = self.next.fetch_add(1, Ordering::Relaxed);
         let due = self.schedule.at(arrival)?;
-        self.busy.fetch_add(1, Ordering::AcqRel);
         self.lanes[lane].store(arrival, Ordering::Release);
         Some((arrival, due))
     }
 
     pub(super) fn leave(&self, lane: usize) {
         self.lanes[lane].store(NOTHING, Ordering::Release);
-        self.busy.fetch_sub(1, Ordering::AcqRel);
+        self.done.fetch_add(1, Ordering::AcqRel);
     }
 
     /// The arrivals that lanes are at.
@@ -157,7 +156,7 @@ mod tests {
 
     #[test]
     fn sagas_that_are_let_in_late_tell_by_how_much() {
-        let generator = generator(4);
+        let generator = generator(8);
         generator.let_in(0, 1, at(400));
         assert_eq!(generator.finish(0).late_max_ms, 0.0, "the warm-up counts for nothing");
         generator.let_in(4, 6, at(900));
@@ -168,11 +167,19 @@ mod tests {
 
     #[test]
     fn sagas_that_find_every_client_at_work_are_counted() {
-        let generator = generator(1);
-        assert_eq!(generator.enter(0), Some((0, at(100))));
-        generator.let_in(5, 7, at(700));
-        generator.leave(0);
-        generator.let_in(7, 8, at(800));
+        let generator = generator(2);
+        for nth in 0..6 {
+            assert_eq!(generator.enter(0).map(|(arrival, _)| arrival), Some(nth));
+            generator.leave(0);
+        }
+        // Of four at once two find a client.
+        generator.let_in(6, 10, at(1_100));
+        assert_eq!(generator.finish(0).waited, 2);
+        for _ in 0..4 {
+            generator.enter(0);
+            generator.leave(0);
+        }
+        generator.let_in(10, 12, at(1_300));
         assert_eq!(generator.finish(0).waited, 2);
     }
 

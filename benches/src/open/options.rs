@@ -97,7 +97,7 @@ pub(crate) struct Options {
     pub(crate) url: Option<String>,
 
     /// The key for that daemon
-    #[arg(long, env = "SAGA_TOKEN", hide_env_values = true, requires = "url")]
+    #[arg(long, env = "SAGA_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
 
     /// The definition to start there
@@ -134,6 +134,14 @@ impl Options {
             length > self.warm_up,
             "the warm-up of {} s leaves nothing of a run of {} s",
             self.warm_up.as_secs_f64(),
+            length.as_secs_f64()
+        );
+        let freezes = self.freeze.is_none_or(|freeze| {
+            !freeze.lasts.is_zero() && freeze.at + freeze.lasts <= self.ramp().over
+        });
+        ensure!(
+            freezes,
+            "--freeze AT:FOR has to end before the last arrival, at {} s, and to last for longer than nothing",
             length.as_secs_f64()
         );
         self.arrives()?;
@@ -312,6 +320,8 @@ mod tests {
             ("--warm-up 5s --ramp 1:2:5s", "leaves nothing"),
             ("--outage point:1s-2s", "there is no participant `point`"),
             ("--outage points:30s-40s", "after the last arrival"),
+            ("--target daemon --freeze 21s:2s", "before the last arrival, at 22 s"),
+            ("--target daemon --freeze 2s:0s", "longer than nothing"),
             ("--rate 0", "no saga arrives after the warm-up"),
             ("--rate 0.1 --seconds 3s", "no saga arrives after the warm-up"),
             ("--trouble points:rejected=5%:3s-4s", "only payments rejects"),

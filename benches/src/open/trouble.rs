@@ -131,8 +131,9 @@ impl FromStr for Trouble {
         let [participant, shares, window] = text.split(':').collect::<Vec<_>>()[..] else {
             bail!(expected())
         };
-        Self::new(participant, mix(shares).with_context(expected)?, SLOW, window)
-            .with_context(expected)
+        let mix = mix(shares).with_context(expected)?;
+        ensure!(mix != Mix::default(), "{}: its mix is nothing", expected());
+        Self::new(participant, mix, SLOW, window).with_context(expected)
     }
 }
 
@@ -263,6 +264,8 @@ mod tests {
             assert!(Trouble::outage(text).unwrap_err().to_string().contains("expected"), "{text}");
         }
         assert!(Trouble::slow("points:20s-40s").is_err());
+        assert!("points:slow=0%:1s-2s".parse::<Trouble>().is_err());
+        assert!("points::1s-2s".parse::<Trouble>().is_err());
         assert!("points:slow=60%:1s-2s".parse::<Trouble>().is_ok());
     }
 }

@@ -10,7 +10,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{FILES, raise_limit};
+use super::FILES;
+use crate::process::raise_limit;
 use crate::workload;
 
 /// What the bench tells its daemon.
