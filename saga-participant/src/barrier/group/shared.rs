@@ -39,13 +39,11 @@ pub(super) async fn transaction<DB: GuardRows>(
         None => work.await,
         Some(max) => timeout(max, work).await.unwrap_or(Err(Broken { in_doubt: is_committing })),
     };
-    // Where business code has left a transaction of its own open, the driver has ended that one.
-    let is_open = db.is_in_transaction();
     // What is dropped half-way is dropped together with its connection.
-    if ended.is_err() || is_open {
+    if ended.is_err() || db.is_in_transaction() {
         drop(db.detach());
     }
-    if is_open { ended.and(Err(UNDONE)) } else { ended }
+    ended
 }
 
 /// Answers the calls one after the other, and has the guard rows say so.
