@@ -35,7 +35,7 @@ struct Seen {
     waited: u64,
 }
 
-/// How well the generator did, of the sagas that count.
+/// How well the generator did, of the sagas that count; requests are those of the whole run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Diligence {
